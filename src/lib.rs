@@ -1,0 +1,12 @@
+//! `aadstream` reads Microsoft Entra sign-in logs and Power BI refresh logs, finds the AADSTS reason codes in them, says
+//! what each means and how bad it is in that situation, and counts them for Prometheus.
+//!
+//! The modules in reading order: the words, what is known about codes, the pure middle from bytes to counts, and
+//! the programs around it.
+
+pub mod exit_code;
+pub mod terms;
+pub mod code;
+pub mod catalogue;
+pub mod cli;
+pub mod command;
