@@ -8,5 +8,6 @@ pub mod exit_code;
 pub mod terms;
 pub mod code;
 pub mod catalogue;
+pub mod digest;
 pub mod cli;
 pub mod command;
