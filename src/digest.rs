@@ -245,6 +245,15 @@ impl Middle {
         pieces.end_message();
     }
 
+    /// Rejects a message of a file; what it spells is found all the same.
+    pub fn reject(&self, reason: Reason, bytes: &[u8], position: &Position<'_>, digest: &mut Digest) {
+        digest.tally.messages += 1;
+        digest.tally.reject_message(reason);
+        let mut found = self.reader().text(bytes, Some(reason));
+        found.index = position.index;
+        self.count(digest, &found, None, || self.source(position, None));
+    }
+
     /// Rejects a record of a file that was too large to be held, after its pieces were scanned.
     pub fn reject_oversized(&self, mentions: Mentions, position: &Position<'_>, digest: &mut Digest) {
         digest.tally.messages += 1;

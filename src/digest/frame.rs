@@ -54,18 +54,50 @@ pub enum Entries {
 
 /// Cuts `bytes` into pieces.
 pub fn frame<'a>(bytes: &'a [u8], entries: Entries, receiver: &mut impl Receiver<'a>) {
-    Framer { bytes, entries, receiver, open_values: 0 }.top_level();
+    Framer { bytes, entries, receiver, open_values: 0, is_part: false }.top_level();
 }
 
 /// Cuts the elements of an array whose opening bracket was read before; trailing commas and the like are skipped.
 pub fn frame_elements<'a>(bytes: &'a [u8], ids: &EnvelopeIds<'a>, receiver: &mut impl Receiver<'a>) {
-    let mut framer = Framer { bytes, entries: Entries::Lines, receiver, open_values: 0 };
+    let mut framer = Framer { bytes, entries: Entries::Lines, receiver, open_values: 0, is_part: true };
     let mut at = 0;
-    while let Elements::Resume(next) = framer.elements(at, ids, 1) {
-        if next >= bytes.len() {
-            break;
-        }
+    while at < bytes.len() {
+        let (Elements::Closed(next) | Elements::Resume(next)) = framer.elements(at, ids, 1);
         at = next;
+    }
+}
+
+/// What a piece of a file begins with, for a reader that holds only a part of it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Opening<'a> {
+    /// An array of records; its elements begin at this index.
+    Elements { at: usize, ids: EnvelopeIds<'a> },
+    /// A value that must be read whole, or text.
+    Other,
+}
+
+/// Looks for an array of records whose elements may be read one after another.
+pub fn opening(bytes: &[u8]) -> Opening<'_> {
+    struct Nobody;
+    impl<'a> Receiver<'a> for Nobody {
+        fn record(&mut self, _: &'a [u8], _: &Sketch<'a>, _: &EnvelopeIds<'a>) {}
+        fn text(&mut self, _: &'a [u8]) {}
+        fn broken(&mut self, _: &'a [u8], _: Reason) {}
+    }
+    let framer =
+        Framer { bytes, entries: Entries::Lines, receiver: &mut Nobody, open_values: 0, is_part: true };
+    let at = skip_blank(bytes, 0);
+    if at == bytes.len() {
+        return Opening::Other;
+    }
+    let mut ids = EnvelopeIds::default();
+    match framer.opens(at) {
+        Opens::Array => Opening::Elements { at: at + 1, ids },
+        Opens::Object => match framer.members(at + 1, 1, &mut ids, false) {
+            Ok(Object::Envelope { array }) => Opening::Elements { at: array, ids },
+            _ => Opening::Other,
+        },
+        Opens::Text => Opening::Other,
     }
 }
 
@@ -104,6 +136,8 @@ struct Framer<'a, 'r, R> {
     entries: Entries,
     receiver: &'r mut R,
     open_values: u32,
+    /// The bytes are elements of an array that goes on elsewhere.
+    is_part: bool,
 }
 
 impl<'a, R: Receiver<'a>> Framer<'a, '_, R> {
@@ -307,6 +341,9 @@ impl<'a, R: Receiver<'a>> Framer<'a, '_, R> {
         loop {
             at = skip_blank(self.bytes, at);
             let Some(first) = self.bytes.get(at) else {
+                if self.is_part {
+                    return Elements::Resume(at);
+                }
                 self.receiver.broken(&[], Reason::InvalidJson);
                 return Elements::Resume(at);
             };

@@ -30,6 +30,11 @@ pub struct Walker {
 }
 
 impl Walker {
+    /// A walker that is inside a value already, behind its opening bracket.
+    pub fn inside() -> Self {
+        Self { depth: 1, ..Self::default() }
+    }
+
     /// Walks on over `bytes`; the first bytes ever fed must open the value with `{` or `[`.
     pub fn feed(&mut self, bytes: &[u8]) -> Walk {
         let mut blocks = bytes.chunks_exact(BLOCK);

@@ -1,0 +1,154 @@
+//! `aadstream scan`: counts the codes in files, folders or stdin.
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::terminal;
+use crate::catalogue::Catalogue;
+use crate::cli::{ScanArgs, ScanFormat};
+use crate::digest::{Digest, Middle, Options, Position};
+use crate::exit_code::{Exit, ExitError};
+use crate::files::feed::{Feed, Piece};
+use crate::files::{self, Source};
+use crate::report::Report;
+use crate::report::table::{self, Layout};
+
+/// Pieces waiting for a worker, per worker: enough that none waits for the reader, few enough to stay in cache.
+const WAITING: usize = 2;
+
+pub fn run(args: &ScanArgs) -> anyhow::Result<Exit> {
+    let paths = if args.paths.is_empty() { vec![PathBuf::from("-")] } else { args.paths.clone() };
+    if args.paths.is_empty() && io::stdin().is_terminal() {
+        let message = "nothing to scan: name files or folders, or pipe a log into `aadstream scan`";
+        return Err(ExitError::new(Exit::Usage, message));
+    }
+    super::exit_on_interrupt();
+    let catalogue = Arc::new(Catalogue::embedded());
+    let scan = Scan {
+        middle: Middle::new(Arc::clone(&catalogue), Options::default()),
+        read: Arc::default(),
+        errors: AtomicU64::new(0),
+        progress: ProgressBar::hidden(),
+    };
+    let (sources, errors) = files::list(&paths);
+    errors.iter().for_each(|error| scan.report_error(error));
+    let scan = Scan { progress: progress(&sources, &scan.read), ..scan };
+    let digest = scan.parallel(&sources, threads(args.threads));
+    scan.progress.finish_and_clear();
+    let report = Report::new(sources.len() as u64, digest.tally, &catalogue);
+    match args.format {
+        ScanFormat::Table => {
+            let layout = Layout { width: terminal::width(), is_colored: terminal::style().is_colored, top: args.top };
+            terminal::print(&table::render(&report, layout))?;
+        }
+        ScanFormat::Json => terminal::print(&format!("{}\n", report.json()))?,
+        ScanFormat::Prometheus | ScanFormat::Events => {}
+    }
+    let fails = args.fail_on.is_some_and(|limit| report.severity().is_some_and(|severity| severity >= limit));
+    Ok(match scan.errors.load(Ordering::Relaxed) {
+        0 if fails => Exit::FailOn,
+        0 => Exit::Done,
+        _ => Exit::Failure,
+    })
+}
+
+fn threads(asked: usize) -> usize {
+    match asked {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        asked => asked,
+    }
+}
+
+struct Scan {
+    middle: Middle,
+    /// Bytes taken from disk so far.
+    read: Arc<AtomicU64>,
+    errors: AtomicU64,
+    progress: ProgressBar,
+}
+
+impl Scan {
+    /// Prints an error once and remembers that there was one; the scan goes on.
+    fn report_error(&self, error: &anyhow::Error) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+        self.progress.suspend(|| terminal::remark(&format!("aadstream: {error:#}")));
+    }
+
+    /// Reads in this thread, digests in `threads` others.
+    fn parallel(&self, sources: &[Source], threads: usize) -> Digest {
+        let (work_tx, work_rx) = bounded::<(Arc<str>, Piece)>(threads * WAITING);
+        let (spare_tx, spare_rx) = unbounded::<Vec<u8>>();
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads)
+                .map(|_| {
+                    let (work_rx, spare_tx) = (work_rx.clone(), spare_tx.clone());
+                    scope.spawn(move || self.work(&work_rx, &spare_tx))
+                })
+                .collect();
+            for source in sources {
+                if let Err(error) = self.feed(source, &work_tx, &spare_rx) {
+                    self.report_error(&error);
+                }
+            }
+            drop(work_tx);
+            let mut digest = Digest::default();
+            for worker in workers {
+                digest.merge(worker.join().expect("a panic in the middle is caught there"));
+            }
+            digest
+        })
+    }
+
+    fn feed(&self, source: &Source, work_tx: &Sender<(Arc<str>, Piece)>, spare_rx: &Receiver<Vec<u8>>) -> anyhow::Result<()> {
+        let name: Arc<str> = source.name().into();
+        let mut feed = Feed::new(&self.middle, files::open(source, &self.read)?);
+        loop {
+            spare_rx.try_iter().for_each(|bytes| feed.recycle(bytes));
+            let piece = feed.next().map_err(|error| anyhow::Error::new(error).context(format!("cannot read {name}")))?;
+            self.progress.set_position(self.read.load(Ordering::Relaxed));
+            match piece {
+                Some(piece) => work_tx.send((Arc::clone(&name), piece)).expect("workers live as long as the reader"),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn work(&self, work_rx: &Receiver<(Arc<str>, Piece)>, spare_tx: &Sender<Vec<u8>>) -> Digest {
+        let mut digest = Digest::default();
+        for (name, piece) in work_rx {
+            let position = Position { topic: &name, ..Position::default() };
+            files::digest_piece(&self.middle, &piece, &position, &mut digest);
+            if let Piece::Lines(bytes) | Piece::Elements { bytes, .. } = piece {
+                // The reader may be gone already; then nobody needs the buffer.
+                let _unused = spare_tx.send(bytes);
+            }
+        }
+        digest
+    }
+}
+
+/// Shown on a terminal only: bytes, rate and time left.
+fn progress(sources: &[Source], _read: &AtomicU64) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let size = |source: &Source| match source {
+        Source::Stdin => None,
+        Source::File(path) => std::fs::metadata(path).ok().map(|metadata| metadata.len()),
+    };
+    let total: Option<u64> = sources.iter().map(size).sum();
+    let (bar, template) = match total {
+        Some(total) => (ProgressBar::new(total), "{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left"),
+        None => (ProgressBar::new_spinner(), "{spinner} {bytes} {bytes_per_sec}"),
+    };
+    bar.set_style(ProgressStyle::with_template(template).expect("the template is well formed"));
+    bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
