@@ -1,16 +1,31 @@
 //! The subcommands: one file each, each a function from arguments to an exit code.
 
-use crate::cli::{Cli, Command};
-use crate::exit_code::Exit;
+use std::path::Path;
+
+use crate::catalogue::{Catalogue, SeverityOverride};
+use crate::cli::{Cli, Color, Command};
+use crate::exit_code::{Exit, ExitError};
 
 pub mod explain;
 pub mod rules;
+pub mod terminal;
 
 /// Runs what the command line asked for.
 pub fn run(cli: Cli) -> anyhow::Result<Exit> {
+    match cli.color {
+        Color::Auto => {}
+        Color::Always => anstream::ColorChoice::Always.write_global(),
+        Color::Never => anstream::ColorChoice::Never.write_global(),
+    }
     match cli.command {
         Command::Explain(args) => explain::run(&args),
         Command::Rules(command) => rules::run(&command),
-        _ => todo!(),
+        _ => Err(anyhow::anyhow!("this command is not built in yet")),
     }
+}
+
+/// The rules in force, or every problem of them.
+pub fn load_catalogue(rules_dir: Option<&Path>, overrides: &[SeverityOverride]) -> anyhow::Result<Catalogue> {
+    Catalogue::load(rules_dir, overrides)
+        .map_err(|problems| ExitError::new(Exit::BadRules, format!("cannot load the rules:\n{problems}")))
 }
