@@ -25,14 +25,20 @@ const TIER_1_CAUSES_MIN: usize = 3;
 /// Microsoft's list of codes: one line a code, too thin to be the only source of a rule in full depth.
 const GENERAL_LIST: &str = "reference-error-codes";
 
-/// Where facts may come from. A subdomain of a listed host is listed too.
+/// Where facts may come from: Microsoft and its forums, standards, and public reports. A subdomain of a listed
+/// host is listed too.
 const HOSTS: &[&str] = &[
     "learn.microsoft.com",
     "login.microsoftonline.com",
+    "graph.microsoft.com",
     "support.microsoft.com",
     "techcommunity.microsoft.com",
     "community.fabric.microsoft.com",
+    "community.powerbi.com",
+    "www.microsoftpartnercommunity.com",
     "github.com",
+    "stackoverflow.com",
+    "dev.to",
     "datatracker.ietf.org",
     "openid.net",
 ];

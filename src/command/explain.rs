@@ -109,8 +109,12 @@ fn no_code(catalogue: &Catalogue, text: &str) -> String {
     let near = near.or_else(|| {
         nearest_word(text, names).filter(|name| strsim::osa_distance(name, text) <= 3).map(str::to_owned)
     });
-    let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-    format!("`{text}` is no code and spells none{near}")
+    match near {
+        Some(near) => format!("`{text}` is no code and spells none; did you mean {near}?"),
+        None => {
+            format!("`{text}` is no code and spells none; `aadstream rules list {text}` searches the rules")
+        }
+    }
 }
 
 /// A code that nobody wrote a rule for: what is known all the same.
@@ -238,7 +242,10 @@ mod tests {
             "AADSTS123456789",
             "`AADSTS123456789` is no code: a code has 4 to 8 digits and no leading zero",
         );
-        check_refused("hello", "`hello` is no code and spells none");
+        check_refused(
+            "hello",
+            "`hello` is no code and spells none; `aadstream rules list hello` searches the rules",
+        );
         check_refused(
             "DM_GWPipelin",
             "`DM_GWPipelin` is no code and spells none; did you mean DM_GWPipeline?",

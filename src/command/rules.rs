@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use comfy_table::{ContentArrangement, Table};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width};
 use serde_json::Value;
 
 use super::{load_catalogue, terminal};
@@ -11,6 +11,11 @@ use crate::catalogue::{Catalogue, render};
 use crate::cli::{ListFormat, RulesCommand, RulesListArgs};
 use crate::exit_code::Exit;
 use crate::terms::Flow;
+
+/// Columns from which every cell of the table stands on one line, nearly always.
+const WIDE: usize = 120;
+/// Columns from which there is room for who acts beside the title.
+const MIDDLE: usize = 75;
 
 pub fn run(command: &RulesCommand) -> anyhow::Result<Exit> {
     match command {
@@ -64,28 +69,50 @@ fn holds<T: Copy + PartialEq>(value: &ByFlow<T>, word: T, flow: Option<Flow>) ->
     }
 }
 
-/// One row a rule; cells wrap only where a width is known, so that a pipe gets whole lines.
+/// One row a rule. A pipe gets whole lines; a terminal gets as many columns as leave room for the titles.
 fn table(rules: &[&Rule], width: Option<usize>) -> String {
-    let mut table = Table::new();
-    table
-        .load_style(comfy_table::presets::NOTHING)
-        .set_header(["CODE", "TIER", "SEVERITY", "WHO ACTS", "CATEGORY", "TITLE"]);
-    match width.and_then(|width| u16::try_from(width).ok()) {
-        Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
-        None => table.set_content_arrangement(ContentArrangement::Disabled),
+    let is_wide = width.is_none_or(|width| width >= WIDE);
+    let has_audience = width.is_none_or(|width| width >= MIDDLE);
+    let pick = |cells: [String; 6]| {
+        let [code, tier, severity, audience, category, title] = cells;
+        let mut row = vec![code];
+        row.extend(is_wide.then_some(tier));
+        // Where room is short, the span of severities stands below the default.
+        row.push(if is_wide { severity } else { severity.replacen(" (", "\n(", 1) });
+        row.extend(has_audience.then(|| if is_wide { audience } else { audience.replace(", ", ",\n") }));
+        row.extend(is_wide.then_some(category));
+        row.push(title);
+        row
     };
+    let mut table = Table::new();
+    let header = ["CODE", "TIER", "SEVERITY", "WHO ACTS", "CATEGORY", "TITLE"];
+    table.load_style(comfy_table::presets::NOTHING).set_header(pick(header.map(str::to_owned)));
     for rule in rules {
-        table.add_row([
+        table.add_row(pick([
             rule.code.to_string(),
             rule.tier.to_string(),
             render::severity_cell(&rule.severity),
             render::words_cell(&rule.audience),
             rule.category.to_string(),
             rule.title.clone(),
-        ]);
+        ]));
     }
-    for column in table.column_iter_mut() {
+    match width.and_then(|width| u16::try_from(width).ok()) {
+        Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
+        None => table.set_content_arrangement(ContentArrangement::Disabled),
+    };
+    let last = table.column_iter().count().saturating_sub(1);
+    for (position, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 1));
+        // Only titles give way, and literals that would leave them no room.
+        if position == 0
+            && let Some(width) = width
+        {
+            let share = u16::try_from(width / 3).unwrap_or(u16::MAX);
+            column.set_constraint(ColumnConstraint::UpperBoundary(Width::Fixed(share)));
+        } else if position < last {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
     }
     table.trim_fmt() + "\n"
 }
@@ -129,9 +156,16 @@ mod tests {
     #[test]
     fn a_table_fits_its_terminal_and_a_pipe_gets_whole_lines() {
         let title = "A title that is long enough to be wrapped in a terminal";
-        let catalogue = catalogue_of(&[("AADSTS50076", rule_file("AADSTS50076", title))]);
+        let literal = "DM_GWPipeline_Gateway_DataSourceAccessError";
+        let catalogue = catalogue_of(&[
+            ("AADSTS50076", rule_file("AADSTS50076", title)),
+            (literal, rule_file(literal, "A")),
+        ]);
         let rules: Vec<&Rule> = catalogue.rules().collect();
-        assert!(table(&rules, Some(60)).lines().all(|line| line.chars().count() <= 60));
+        for width in [45, 60, 80, 130] {
+            let table = table(&rules, Some(width));
+            assert!(table.lines().all(|line| line.chars().count() <= width), "{width}\n{table}");
+        }
         assert!(table(&rules, None).lines().nth(1).is_some_and(|line| line.ends_with(title)));
     }
 }
