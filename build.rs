@@ -1,7 +1,8 @@
 //! Embeds the rules: lists `rules/codes/*.md` by name; the program parses them at start like any other rule file.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::{env, fs};
 
 fn main() {
@@ -24,7 +25,8 @@ fn main() {
 fn list(files: &[PathBuf]) -> String {
     let mut source = String::from("&[\n");
     for file in files {
-        let name = file.file_name().map(Path::new).expect("a listed file has a name");
+        let name = file.file_name().and_then(OsStr::to_str).expect("rule files have plain names");
+        let file = file.to_str().expect("the path of the repository is UTF-8");
         writeln!(source, "    ({name:?}, include_str!({file:?})),").expect("a String takes every write");
     }
     source.push_str("]\n");

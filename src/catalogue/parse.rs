@@ -287,8 +287,10 @@ mod tests {
             &source,
             &[
                 "a.md:2: the head has no `tier`",
-                "a.md:3: unknown key `teir`; did you mean `tier`?",
-                "a.md:13: the page has no `## Prevent`",
+                "a.md:2: unknown key `teir`; did you mean `tier`?",
+                "a.md:26: `## Fix` is a numbered list and nothing else",
+                "a.md:27: `## Fix` is a numbered list and nothing else",
+                "a.md:28: this item is number 1",
             ],
         );
     }
