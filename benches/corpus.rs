@@ -87,7 +87,8 @@ fn main() -> io::Result<()> {
     }
     out.flush()?;
     if let Some(path) = options.truth {
-        let codes: Vec<String> = truth.codes.iter().map(|(code, count)| format!("\"AADSTS{code}\":{count}")).collect();
+        let codes: Vec<String> =
+            truth.codes.iter().map(|(code, count)| format!("\"AADSTS{code}\":{count}")).collect();
         let json = format!(
             "{{\"records\":{},\"failures\":{},\"codes\":{{{}}}}}\n",
             truth.records,
@@ -123,7 +124,9 @@ fn options() -> Options {
 }
 
 fn usage(problem: &str) -> ! {
-    eprintln!("corpus: {problem}\nusage: corpus --bytes N --failures PERCENT --layout lines|batches [--spaced] [--seed N] [--truth FILE]");
+    eprintln!(
+        "corpus: {problem}\nusage: corpus --bytes N --failures PERCENT --layout lines|batches [--spaced] [--seed N] [--truth FILE]"
+    );
     std::process::exit(2)
 }
 
@@ -152,9 +155,17 @@ fn record(random: &mut Random, fails: bool, spaced: bool) -> (String, u32) {
         );
     }
     let who = if is_app {
-        format!(r#""servicePrincipalId":"{}","servicePrincipalName":"pbi-refresh-prod","servicePrincipalCredentialKeyId":"{}","userId":null"#, random.guid(), random.guid())
+        format!(
+            r#""servicePrincipalId":"{}","servicePrincipalName":"pbi-refresh-prod","servicePrincipalCredentialKeyId":"{}","userId":null"#,
+            random.guid(),
+            random.guid()
+        )
     } else {
-        format!(r#""userId":"{}","userPrincipalName":"user{}@contoso.example","userDisplayName":"User","deviceDetail":{{"deviceId":"","operatingSystem":"Windows 10","browser":"Edge 118"}},"location":{{"city":"Amsterdam","countryOrRegion":"NL","geoCoordinates":{{"latitude":52.3,"longitude":4.9}}}}"#, random.guid(), random.below(100_000))
+        format!(
+            r#""userId":"{}","userPrincipalName":"user{}@contoso.example","userDisplayName":"User","deviceDetail":{{"deviceId":"","operatingSystem":"Windows 10","browser":"Edge 118"}},"location":{{"city":"Amsterdam","countryOrRegion":"NL","geoCoordinates":{{"latitude":52.3,"longitude":4.9}}}}"#,
+            random.guid(),
+            random.below(100_000)
+        )
     };
     let description = if code == 0 { String::new() } else { format!(r#","resultDescription":"{text}""#) };
     let (id, correlation) = (random.guid(), random.guid());

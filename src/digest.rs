@@ -418,9 +418,10 @@ impl<'m, 'd> Pieces<'m, 'd> {
         if bytes.len() > self.middle.options.max_message_bytes {
             return self.broken(bytes, Reason::TooLarge);
         }
-        let is_valid = simdutf8::basic::from_utf8(bytes).is_ok();
+        let Ok(text) = simdutf8::basic::from_utf8(bytes) else {
+            return self.broken(bytes, Reason::InvalidUtf8);
+        };
         if let Some(category) = plain_success(sketch)
-            && is_valid
             && !self.middle.options.dedupe_sign_ins
             && !self.middle.scanner.needs_parse(bytes)
         {
@@ -428,23 +429,20 @@ impl<'m, 'd> Pieces<'m, 'd> {
             self.position.index += 1;
             return self.digest.tally.add_success(category);
         }
-        if !is_valid {
-            return self.broken(bytes, Reason::InvalidUtf8);
-        }
         let without_nul;
-        let bytes = if sketch.odd && bytes.contains(&0) {
-            without_nul = bytes.iter().map(|byte| if *byte == 0 { b' ' } else { *byte }).collect::<Vec<u8>>();
-            &without_nul[..]
+        let text = if sketch.odd && text.contains('\0') {
+            without_nul = text.replace('\0', " ");
+            &without_nul
         } else {
-            bytes
+            text
         };
-        match Fields::from_json(bytes) {
+        match Fields::from_json(text) {
             Ok(fields) => {
                 let ids = EnvelopeIds {
                     workspace_id: ids.workspace_id.or(self.ids.workspace_id),
                     dataset_id: ids.dataset_id.or(self.ids.dataset_id),
                 };
-                let found = self.middle.reader().record(fields, &[bytes], &ids);
+                let found = self.middle.reader().record(fields, &[text.as_bytes()], &ids);
                 self.found(found);
             }
             Err(error) => {

@@ -17,6 +17,7 @@ use crate::digest::{Digest, Framing, Input, Middle, Position};
 use crate::terms::Reason;
 use feed::Piece;
 
+pub mod buffer;
 pub mod cut;
 pub mod feed;
 

@@ -95,8 +95,10 @@ impl<'c> Report<'c> {
         let outcomes: Map<String, Value> =
             Outcome::ALL.iter().map(|outcome| (outcome.to_string(), json!(self.outcome(*outcome)))).collect();
         let rejected = self.rejected();
-        let rejected: Map<String, Value> =
-            Reason::ALL.iter().map(|reason| (reason.to_string(), json!(rejected[*reason as usize]))).collect();
+        let rejected: Map<String, Value> = Reason::ALL
+            .iter()
+            .map(|reason| (reason.to_string(), json!(rejected[*reason as usize])))
+            .collect();
         json!({
             "schema": 1,
             "files": self.files,

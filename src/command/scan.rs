@@ -14,6 +14,7 @@ use crate::catalogue::Catalogue;
 use crate::cli::{ScanArgs, ScanFormat};
 use crate::digest::{Digest, Middle, Options, Position};
 use crate::exit_code::{Exit, ExitError};
+use crate::files::buffer::Buffer;
 use crate::files::feed::{Feed, Piece};
 use crate::files::{self, Source};
 use crate::report::Report;
@@ -44,7 +45,8 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<Exit> {
     let report = Report::new(sources.len() as u64, digest.tally, &catalogue);
     match args.format {
         ScanFormat::Table => {
-            let layout = Layout { width: terminal::width(), is_colored: terminal::style().is_colored, top: args.top };
+            let layout =
+                Layout { width: terminal::width(), is_colored: terminal::style().is_colored, top: args.top };
             terminal::print(&table::render(&report, layout))?;
         }
         ScanFormat::Json => terminal::print(&format!("{}\n", report.json()))?,
@@ -83,7 +85,7 @@ impl Scan {
     /// Reads in this thread, digests in `threads` others.
     fn parallel(&self, sources: &[Source], threads: usize) -> Digest {
         let (work_tx, work_rx) = bounded::<(Arc<str>, Piece)>(threads * WAITING);
-        let (spare_tx, spare_rx) = unbounded::<Vec<u8>>();
+        let (spare_tx, spare_rx) = unbounded::<Buffer>();
         std::thread::scope(|scope| {
             let workers: Vec<_> = (0..threads)
                 .map(|_| {
@@ -105,21 +107,30 @@ impl Scan {
         })
     }
 
-    fn feed(&self, source: &Source, work_tx: &Sender<(Arc<str>, Piece)>, spare_rx: &Receiver<Vec<u8>>) -> anyhow::Result<()> {
+    fn feed(
+        &self,
+        source: &Source,
+        work_tx: &Sender<(Arc<str>, Piece)>,
+        spare_rx: &Receiver<Buffer>,
+    ) -> anyhow::Result<()> {
         let name: Arc<str> = source.name().into();
         let mut feed = Feed::new(&self.middle, files::open(source, &self.read)?);
         loop {
             spare_rx.try_iter().for_each(|bytes| feed.recycle(bytes));
-            let piece = feed.next().map_err(|error| anyhow::Error::new(error).context(format!("cannot read {name}")))?;
+            let piece = feed
+                .next()
+                .map_err(|error| anyhow::Error::new(error).context(format!("cannot read {name}")))?;
             self.progress.set_position(self.read.load(Ordering::Relaxed));
             match piece {
-                Some(piece) => work_tx.send((Arc::clone(&name), piece)).expect("workers live as long as the reader"),
+                Some(piece) => {
+                    work_tx.send((Arc::clone(&name), piece)).expect("workers live as long as the reader")
+                }
                 None => return Ok(()),
             }
         }
     }
 
-    fn work(&self, work_rx: &Receiver<(Arc<str>, Piece)>, spare_tx: &Sender<Vec<u8>>) -> Digest {
+    fn work(&self, work_rx: &Receiver<(Arc<str>, Piece)>, spare_tx: &Sender<Buffer>) -> Digest {
         let mut digest = Digest::default();
         for (name, piece) in work_rx {
             let position = Position { topic: &name, ..Position::default() };

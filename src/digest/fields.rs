@@ -129,9 +129,9 @@ impl Has {
 
 impl<'a> Fields<'a> {
     /// Reads a JSON object.
-    pub fn from_json(bytes: &'a [u8]) -> serde_json::Result<Self> {
+    pub fn from_json(json: &'a str) -> serde_json::Result<Self> {
         let mut fields = Self::default();
-        let mut json = serde_json::Deserializer::from_slice(bytes);
+        let mut json = serde_json::Deserializer::from_str(json);
         Object { fields: &mut fields, place: Place::Top }.deserialize(&mut json)?;
         json.end()?;
         Ok(fields)
@@ -622,7 +622,7 @@ mod tests {
 
     #[track_caller]
     fn read(json: &str) -> Fields<'_> {
-        Fields::from_json(json.as_bytes()).unwrap()
+        Fields::from_json(json).unwrap()
     }
 
     #[test]

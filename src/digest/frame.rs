@@ -4,8 +4,9 @@
 //! what lies below is skipped by the [`Walker`]. A broken piece takes none of its neighbours along: after it, reading
 //! goes on at the next sibling or the next line that can begin a value.
 
-use memchr::{memchr, memchr2, memmem};
+use memchr::{memchr, memmem};
 
+use super::simd::string_stop;
 use super::structure::{Walk, Walker};
 use crate::terms::Reason;
 
@@ -511,21 +512,18 @@ struct JsonString {
 }
 
 /// Reads the string whose opening quote is at `start`.
+#[inline]
 fn string(bytes: &[u8], start: usize) -> Result<JsonString, Break> {
     let mut at = start + 1;
-    let mut odd = false;
+    let (mut odd, mut control) = (false, false);
     loop {
-        let length = memchr2(b'"', b'\\', &bytes[at..]).ok_or(Break::Open)?;
-        at += length;
-        if bytes[at] == b'"' {
-            let control = bytes[start..at].iter().fold(false, |control, byte| control | (*byte < 0x20));
-            return Ok(JsonString { start, end: at + 1, odd, control });
+        let stop = string_stop(bytes, at).ok_or(Break::Open)?;
+        control |= stop.control;
+        if bytes[stop.at] == b'"' {
+            return Ok(JsonString { start, end: stop.at + 1, odd, control });
         }
         odd = true;
-        at += 2;
-        if at > bytes.len() {
-            return Err(Break::Open);
-        }
+        at = stop.at + 2;
     }
 }
 

@@ -4,8 +4,11 @@
 //! URLs or HTML (`domain` §2.6), so raw bytes are enough. It reads the whole run of digits: real codes are prefixes
 //! of one another, and a longer one must never be booked on a shorter.
 
+use std::ops::Range;
+
 use aho_corasick::packed::Searcher;
-use aho_corasick::{AhoCorasick, AhoCorasickKind, Anchored, Input, MatchKind, packed};
+use aho_corasick::{AhoCorasick, Anchored, Input, MatchKind, StartKind, packed};
+use memchr::memmem;
 
 use crate::code::{Code, TEXT_DIGITS, parse_digits};
 
@@ -65,10 +68,11 @@ impl Mentions {
 enum Spelling {
     Aadsts,
     Aadb2c,
-    /// The array that STS errors carry beside their text.
-    ErrorCodes,
     Literal(&'static str),
 }
+
+/// The array that errors of the token service carry beside their text.
+const ERROR_CODES: &[u8] = b"error_codes";
 
 /// Build one per catalogue and share it: building is slow, scanning is not.
 #[derive(Debug)]
@@ -76,60 +80,51 @@ pub struct Scanner {
     automaton: AhoCorasick,
     spellings: Vec<Spelling>,
     hints: Hints,
+    error_codes: memmem::Finder<'static>,
 }
 
 impl Scanner {
     /// A scanner for the prefixes and for the literals that the catalogue asks for.
     pub fn new(literals: &[&'static str]) -> Self {
-        let mut spellings = vec![Spelling::Aadsts, Spelling::Aadb2c, Spelling::ErrorCodes];
+        let mut spellings = vec![Spelling::Aadsts, Spelling::Aadb2c];
         spellings.extend(literals.iter().copied().map(Spelling::Literal));
         let patterns = spellings.iter().map(|spelling| match spelling {
             Spelling::Aadsts => "aadsts",
             Spelling::Aadb2c => "aadb2c",
-            Spelling::ErrorCodes => "error_codes",
             Spelling::Literal(name) => name,
         });
         let automaton = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
             .ascii_case_insensitive(true)
-            .kind(Some(AhoCorasickKind::DFA))
+            .start_kind(StartKind::Anchored)
             .build(patterns)
             .expect("a few hundred short literals are within every limit of the automaton");
-        Self { automaton, spellings, hints: Hints::new(literals) }
+        let error_codes = memmem::Finder::new(ERROR_CODES);
+        Self { automaton, spellings, hints: Hints::new(literals), error_codes }
     }
 
     /// Finds what `bytes` spell.
     pub fn scan(&self, bytes: &[u8], mentions: &mut Mentions) {
-        if self.hints.spelling(bytes, 0).is_none() {
-            return;
-        }
-        let mut numbers = Vec::new();
-        let mut input = Input::new(bytes).anchored(Anchored::No);
-        while let Some(found) = self.automaton.find(input.clone()) {
-            let mut next = found.end();
-            match self.spellings[found.pattern().as_usize()] {
-                Spelling::Aadsts => next = aadsts(bytes, found.end(), mentions),
-                Spelling::Aadb2c => {
-                    let length = digits(bytes, found.end());
-                    match parse_digits(&bytes[found.end()..found.end() + length]) {
-                        Some(number) => mentions.spell(Code::Aadb2c(number)),
-                        None => mentions.malformed += u64::from(length > 0),
-                    }
+        let mut from = 0;
+        let mut has_code = false;
+        while let Some(hint) = self.hints.next(bytes, from) {
+            from = hint.end;
+            let Some(begin) = hint.begin else { continue };
+            let input = Input::new(bytes).range(begin..).anchored(Anchored::Yes);
+            let Some(found) = self.automaton.find(input) else { continue };
+            from = from.max(match self.spellings[found.pattern().as_usize()] {
+                Spelling::Aadsts => {
+                    has_code = true;
+                    aadsts(bytes, found.end(), mentions)
                 }
-                Spelling::ErrorCodes => error_codes(&bytes[found.end()..], &mut numbers),
-                Spelling::Literal(name) => {
-                    let goes_on = bytes
-                        .get(found.end())
-                        .is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
-                    if !goes_on && &bytes[found.range()] == name.as_bytes() {
-                        mentions.spell(Code::Named(name));
-                    }
-                }
-            }
-            input.set_start(next);
+                Spelling::Aadb2c => aadb2c(bytes, found.end(), mentions),
+                Spelling::Literal(name) => literal(bytes, found.range(), name, mentions),
+            });
         }
-        if mentions.codes.iter().any(|code| matches!(code, Code::Aadsts(_))) {
-            numbers.into_iter().for_each(|number| mentions.add(Code::Aadsts(number)));
+        if has_code {
+            self.error_codes
+                .find_iter(bytes)
+                .for_each(|at| error_codes(&bytes[at + ERROR_CODES.len()..], mentions));
         }
     }
 
@@ -137,14 +132,32 @@ impl Scanner {
     /// something, or an `errorCode` in it is not plainly zero.
     pub fn needs_parse(&self, bytes: &[u8]) -> bool {
         let mut from = 0;
-        while let Some((end, is_error_code)) = self.hints.any(bytes, from) {
-            if !is_error_code || !is_zero_member(&bytes[end..]) {
+        while let Some(hint) = self.hints.next(bytes, from) {
+            if hint.begin.is_some() || !is_zero_member(&bytes[hint.end..]) {
                 return true;
             }
-            from = end;
+            from = hint.end;
         }
         false
     }
+}
+
+fn aadb2c(bytes: &[u8], at: usize, mentions: &mut Mentions) -> usize {
+    let length = digits(bytes, at);
+    match parse_digits(&bytes[at..at + length]) {
+        Some(number) => mentions.spell(Code::Aadb2c(number)),
+        None => mentions.malformed += u64::from(length > 0),
+    }
+    at + length
+}
+
+/// A literal is a whole word, in the letter case of its product.
+fn literal(bytes: &[u8], found: Range<usize>, name: &'static str, mentions: &mut Mentions) -> usize {
+    let goes_on = bytes.get(found.end).is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    if !goes_on && &bytes[found.clone()] == name.as_bytes() {
+        mentions.spell(Code::Named(name));
+    }
+    found.end
 }
 
 /// Reads the digits behind `AADSTS` and the codes that MSAL.NET joins to it; gives the index behind them.
@@ -194,7 +207,7 @@ fn digits(bytes: &[u8], at: usize) -> usize {
 }
 
 /// Reads the numbers of `error_codes:[…]`, which may be escaped as JSON in JSON, HTML or URL.
-fn error_codes(bytes: &[u8], numbers: &mut Vec<u32>) {
+fn error_codes(bytes: &[u8], mentions: &mut Mentions) {
     /// Between the key and its bracket stand a quote, a colon and blanks, escaped at most three deep.
     const GAP: usize = 32;
     /// Codes of one error; the STS writes one or two.
@@ -224,7 +237,9 @@ fn error_codes(bytes: &[u8], numbers: &mut Vec<u32>) {
         if length == 0 {
             return;
         }
-        numbers.extend(parse_digits(&bytes[at..at + length]));
+        parse_digits(&bytes[at..at + length])
+            .into_iter()
+            .for_each(|number| mentions.add(Code::Aadsts(number)));
         at += length;
     }
 }
@@ -243,14 +258,25 @@ fn is_zero_member(bytes: &[u8]) -> bool {
 #[derive(Debug)]
 struct Hints {
     searcher: Option<Searcher>,
-    /// The patterns from here on belong to `errorCode` keys, not to spellings.
-    error_code_patterns: usize,
+    /// Of each fragment: how far into its spelling it stands; `None` for the keys of error codes.
+    offsets: Vec<Option<usize>>,
+    /// Does the same where the processor lacks what the searcher needs.
     slow: AhoCorasick,
+}
+
+/// A place that may spell something.
+#[derive(Clone, Copy, Debug)]
+struct Hint {
+    /// Behind the fragment.
+    end: usize,
+    /// Where the spelling would begin; `None` if the fragment belongs to an `errorCode` key.
+    begin: Option<usize>,
 }
 
 impl Hints {
     fn new(literals: &[&'static str]) -> Self {
         let mut patterns: Vec<Vec<u8>> = Vec::new();
+        let mut offsets = Vec::new();
         // The middle of AADSTS and AADB2C in every letter case: rarer than their first letters.
         for fragment in [b"dst", b"db2"] {
             for upper in 0..8u8 {
@@ -261,6 +287,7 @@ impl Hints {
                     .collect();
                 if !patterns.contains(&cased) {
                     patterns.push(cased);
+                    offsets.push(Some(2));
                 }
             }
         }
@@ -268,32 +295,27 @@ impl Hints {
             let fragment = literal.as_bytes()[..literal.len().min(6)].to_vec();
             if !patterns.contains(&fragment) {
                 patterns.push(fragment);
+                offsets.push(Some(0));
             }
         }
-        let error_code_patterns = patterns.len();
-        patterns.extend([b"rrorCode".to_vec(), b"rrorcode".to_vec(), b"RRORCODE".to_vec()]);
+        for key in ["rrorCode", "rrorcode", "RRORCODE"] {
+            patterns.push(key.as_bytes().to_vec());
+            offsets.push(None);
+        }
         let searcher = packed::Config::new().builder().extend(&patterns).build();
         let slow = AhoCorasick::new(&patterns).expect("a few dozen short fragments are within every limit");
-        Self { searcher, error_code_patterns, slow }
+        Self { searcher, offsets, slow }
     }
 
-    /// The end of the next fragment from `from` on, and whether it belongs to an `errorCode` key.
-    fn any(&self, bytes: &[u8], from: usize) -> Option<(usize, bool)> {
+    /// The next place from `from` on.
+    fn next(&self, bytes: &[u8], from: usize) -> Option<Hint> {
         let found = match &self.searcher {
             Some(searcher) => searcher.find_in(bytes, (from..bytes.len()).into())?,
             None => self.slow.find(Input::new(bytes).range(from..))?,
         };
-        Some((found.end(), found.pattern().as_usize() >= self.error_code_patterns))
-    }
-
-    fn spelling(&self, bytes: &[u8], mut from: usize) -> Option<usize> {
-        while let Some((end, is_error_code)) = self.any(bytes, from) {
-            if !is_error_code {
-                return Some(end);
-            }
-            from = end;
-        }
-        None
+        let begin =
+            self.offsets[found.pattern().as_usize()].map(|offset| found.start().saturating_sub(offset));
+        Some(Hint { end: found.end(), begin })
     }
 }
 

@@ -4,7 +4,7 @@
 //! 64 bytes at a time into bit masks: quotes, backslashes, brackets. It knows strings, escapes and depth, and
 //! nothing else of JSON's grammar; whoever needs the content parses it.
 
-use super::simd::{BLOCK, Masks};
+use super::simd::{self, BLOCK, Masks};
 
 /// What the walker says about the bytes it was given.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -37,11 +37,18 @@ impl Walker {
 
     /// Walks on over `bytes`; the first bytes ever fed must open the value with `{` or `[`.
     pub fn feed(&mut self, bytes: &[u8]) -> Walk {
+        simd::walk(self, bytes)
+    }
+
+    /// The walk itself, for whatever instructions make the masks; inlined into a function that may use them.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "only inlined code may use the instructions of its caller")]
+    pub(super) fn walk(&mut self, bytes: &[u8], masks: impl Fn(&[u8; BLOCK]) -> Masks) -> Walk {
         let mut blocks = bytes.chunks_exact(BLOCK);
         let mut base = 0;
         for block in &mut blocks {
             let block: &[u8; BLOCK] = block.try_into().expect("chunks_exact gives whole blocks");
-            match self.step(bytes, base, &Masks::of(block), u64::MAX) {
+            match self.step(bytes, base, &masks(block), u64::MAX) {
                 Walk::Open => base += BLOCK,
                 done => return done,
             }
@@ -53,13 +60,15 @@ impl Walker {
         let mut block = [b' '; BLOCK];
         block[..rest.len()].copy_from_slice(rest);
         let valid = (1u64 << rest.len()) - 1;
-        let walk = self.step(bytes, base, &Masks::of(&block), valid);
+        let walk = self.step(bytes, base, &masks(&block), valid);
         if self.escaped != 0 && rest.last() != Some(&b'\\') {
             self.escaped = 0;
         }
         walk
     }
 
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "part of `walk`")]
     fn step(&mut self, bytes: &[u8], base: usize, masks: &Masks, valid: u64) -> Walk {
         let escaped = self.escaped_bytes(masks.backslash & valid, valid);
         let quotes = masks.quote & !escaped;
@@ -84,6 +93,8 @@ impl Walker {
         self.brackets(base, masks, in_string, valid)
     }
 
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "part of `walk`")]
     fn brackets(&mut self, base: usize, masks: &Masks, in_string: u64, valid: u64) -> Walk {
         let opens = masks.open & !in_string & valid;
         let closes = masks.close & !in_string & valid;
@@ -109,6 +120,8 @@ impl Walker {
     }
 
     /// Which bytes of the block are escaped by an odd run of backslashes before them.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "part of `walk`")]
     fn escaped_bytes(&mut self, backslash: u64, valid: u64) -> u64 {
         if backslash == 0 {
             return std::mem::take(&mut self.escaped);

@@ -12,10 +12,11 @@ use crate::digest::scan::{Mentions, OVERLAP};
 use crate::digest::structure::{Walk, Walker};
 use crate::digest::table::{Header, reader};
 
+use super::buffer::Buffer;
 use super::cut;
 
 /// Bytes a piece: large enough to make handing over cheap, small enough to stay in a core's cache.
-const BLOCK_BYTES: usize = 1024 * 1024;
+const BLOCK_BYTES: usize = 256 * 1024;
 
 /// Rows of a CSV export a piece.
 const ROWS: usize = 512;
@@ -23,10 +24,10 @@ const ROWS: usize = 512;
 /// A piece of a file.
 #[derive(Debug)]
 pub enum Piece {
-    Lines(Vec<u8>),
+    Lines(Buffer),
     /// Elements of one array; `is_last` with the last piece of it.
     Elements {
-        bytes: Vec<u8>,
+        bytes: Buffer,
         ids: Ids,
         is_last: bool,
         /// The file ended inside the array.
@@ -69,10 +70,10 @@ enum State {
 pub struct Feed<'m> {
     middle: &'m Middle,
     reader: Option<Box<dyn Read + Send>>,
-    buffer: Vec<u8>,
+    buffer: Buffer,
     is_eof: bool,
     state: State,
-    spare: Vec<Vec<u8>>,
+    spare: Vec<Buffer>,
 }
 
 impl<'m> Feed<'m> {
@@ -80,7 +81,7 @@ impl<'m> Feed<'m> {
         Self {
             middle,
             reader: Some(reader),
-            buffer: Vec::new(),
+            buffer: Buffer::default(),
             is_eof: false,
             state: State::Start,
             spare: Vec::new(),
@@ -88,7 +89,7 @@ impl<'m> Feed<'m> {
     }
 
     /// Takes back the bytes of a piece, to be used again.
-    pub fn recycle(&mut self, mut bytes: Vec<u8>) {
+    pub fn recycle(&mut self, mut bytes: Buffer) {
         if bytes.capacity() <= 2 * BLOCK_BYTES {
             bytes.clear();
             self.spare.push(bytes);
@@ -121,7 +122,7 @@ impl<'m> Feed<'m> {
                     let walk = walker.feed(&self.buffer);
                     match walk {
                         Walk::Closed(end) | Walk::Cut(end) => {
-                            self.buffer.drain(..end);
+                            self.buffer.drop_front(end);
                             self.state = State::Top;
                         }
                         Walk::Open => {
@@ -144,10 +145,8 @@ impl<'m> Feed<'m> {
     fn fill(&mut self, bytes: usize) -> io::Result<()> {
         let Some(reader) = &mut self.reader else { return Ok(()) };
         if self.buffer.len() < bytes && !self.is_eof {
-            let missing = bytes - self.buffer.len();
-            let result = reader.take(missing as u64).read_to_end(&mut self.buffer);
-            match result {
-                Ok(read) => self.is_eof = read < missing,
+            match self.buffer.fill(reader, bytes) {
+                Ok(is_full) => self.is_eof = !is_full,
                 Err(error) => {
                     // What came before the fault is given out first; then the stream reports it.
                     self.is_eof = true;
@@ -165,11 +164,9 @@ impl<'m> Feed<'m> {
     }
 
     /// Gives the first `length` bytes of the buffer away and keeps the rest.
-    fn take(&mut self, length: usize) -> Vec<u8> {
+    fn take(&mut self, length: usize) -> Buffer {
         let mut rest = self.spare.pop().unwrap_or_default();
-        rest.reserve(BLOCK_BYTES);
-        rest.extend_from_slice(&self.buffer[length..]);
-        self.buffer.truncate(length);
+        self.buffer.split_into(length, &mut rest);
         std::mem::replace(&mut self.buffer, rest)
     }
 
@@ -192,7 +189,7 @@ impl<'m> Feed<'m> {
                 let own = |id: Option<&str>| id.map(str::to_owned);
                 let ids = Ids { workspace_id: own(ids.workspace_id), dataset_id: own(ids.dataset_id) };
                 let is_object = self.buffer.trim_ascii_start().first() == Some(&b'{');
-                self.buffer.drain(..at);
+                self.buffer.drop_front(at);
                 self.state = State::Array { ids, is_object };
                 return Ok(None);
             }
@@ -226,7 +223,7 @@ impl<'m> Feed<'m> {
             if is_last {
                 self.state = State::Top;
                 if walked.closed.is_some() {
-                    self.buffer.drain(..1);
+                    self.buffer.drop_front(1);
                     if is_object {
                         self.state = State::Tail(Walker::inside());
                     }
@@ -240,7 +237,7 @@ impl<'m> Feed<'m> {
     fn oversized(&mut self) -> io::Result<Piece> {
         let is_value = matches!(self.buffer.trim_ascii_start().first(), Some(b'{' | b'['));
         let leading = self.buffer.len() - self.buffer.trim_ascii_start().len();
-        self.buffer.drain(..leading);
+        self.buffer.drop_front(leading);
         let mut walker = Walker::default();
         let mut mentions = Mentions::default();
         let mut scanned = 0;
@@ -255,7 +252,7 @@ impl<'m> Feed<'m> {
             };
             self.middle.scan_raw(&self.buffer[..end.unwrap_or(self.buffer.len())], &mut mentions);
             if let Some(end) = end {
-                self.buffer.drain(..end);
+                self.buffer.drop_front(end);
                 return Ok(Piece::Oversized(mentions));
             }
             if self.is_eof {
@@ -263,14 +260,14 @@ impl<'m> Feed<'m> {
                 return Ok(Piece::Oversized(mentions));
             }
             let kept = self.buffer.len().saturating_sub(OVERLAP);
-            self.buffer.drain(..kept);
+            self.buffer.drop_front(kept);
             scanned = self.buffer.len();
             self.fill(scanned + BLOCK_BYTES)?;
         }
     }
 
     fn start_csv(&mut self, header: Header) -> io::Result<()> {
-        let head = io::Cursor::new(std::mem::take(&mut self.buffer));
+        let head = io::Cursor::new(std::mem::take(&mut self.buffer).into_vec());
         let rest = self.reader.take().unwrap_or_else(|| Box::new(io::empty()));
         let limit = self.middle.options.max_message_bytes as u64;
         let mut rows = reader(Limited { inner: Box::new(head.chain(rest)), since_row: 0, limit });

@@ -33,7 +33,10 @@ pub fn render(report: &Report<'_>, layout: Layout) -> String {
     let code_width = rows[..shown].iter().map(|row| row.code.to_string().len()).max().unwrap_or(0).max(4);
     let total = report.events();
     let bold = Style::new().bold();
-    let heading = format!("{:>10} {:>6}  {:8}  {:14}  {:code_width$}  title", "events", "share", "severity", "who acts", "code");
+    let heading = format!(
+        "{:>10} {:>6}  {:8}  {:14}  {:code_width$}  title",
+        "events", "share", "severity", "who acts", "code"
+    );
     let _ = writeln!(out, "\n{}", painted(&heading, bold, layout));
     for row in &rows[..shown] {
         render_row(row, total, code_width, layout, &mut out);
@@ -41,10 +44,12 @@ pub fn render(report: &Report<'_>, layout: Layout) -> String {
     let hidden = rows.len() - shown;
     if hidden > 0 {
         let events: u64 = rows[shown..].iter().map(|row| row.events).sum();
-        let _ = writeln!(out, "{:>10} {:>6}  in {hidden} more codes", thousands(events), share(events, total));
+        let _ =
+            writeln!(out, "{:>10} {:>6}  in {hidden} more codes", thousands(events), share(events, total));
     }
     if mentioned > 0 {
-        let _ = writeln!(out, "\n{mentioned} more codes were only mentioned beside others (see --format json)");
+        let _ =
+            writeln!(out, "\n{mentioned} more codes were only mentioned beside others (see --format json)");
     }
     out
 }
@@ -162,6 +167,9 @@ mod tests {
     fn numbers_are_grouped_and_bytes_have_units() {
         assert_eq!(thousands(0), "0");
         assert_eq!(thousands(1_234_567), "1,234,567");
-        assert_eq!((bytes(999), bytes(1_500), bytes(2_000_000_000)), ("999 B".into(), "1.5 KB".into(), "2.0 GB".into()));
+        assert_eq!(
+            (bytes(999), bytes(1_500), bytes(2_000_000_000)),
+            ("999 B".into(), "1.5 KB".into(), "2.0 GB".into())
+        );
     }
 }

@@ -3,4 +3,5 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
 mod explain;
+mod messages;
 mod rules;
