@@ -476,9 +476,9 @@ fn is_json(bytes: &[u8]) -> bool {
     serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
 }
 
-/// Blank between JSON tokens; NUL too, which some writers pad with.
+/// Blank between JSON tokens; NUL too, which some writers pad with, and form feeds, which end pages of text.
 const fn is_blank(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | 0)
+    matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | 0x0c | 0)
 }
 
 pub(super) fn skip_blank(bytes: &[u8], mut at: usize) -> usize {
