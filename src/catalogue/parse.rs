@@ -60,8 +60,8 @@ pub fn parse(
         return None;
     };
     let head = head::read(head_text, &path, 2, problems);
-    let first_line = source[..source.len() - page.len()].matches('\n').count() + 1;
-    let parts = Page { path: &path, first_line, problems }.read(page, stem, head.tier.unwrap_or(2));
+    let before = &source[..source.len() - page.len()];
+    let parts = Page { path: &path, before, problems }.read(page, stem, head.tier.unwrap_or(2));
     let rule = Rule {
         code,
         name: head.name,
@@ -123,13 +123,15 @@ struct Parts {
 
 struct Page<'a> {
     path: &'a str,
-    first_line: usize,
+    /// The file up to the page; its lines are counted only for a problem.
+    before: &'a str,
     problems: &'a mut Problems,
 }
 
 impl Page<'_> {
     fn problem(&mut self, line: usize, message: impl Into<String>) {
-        self.problems.push(self.path, Some(self.first_line + line), message);
+        let first_line = self.before.matches('\n').count() + 1;
+        self.problems.push(self.path, Some(first_line + line), message);
     }
 
     fn read(&mut self, page: &str, stem: &str, tier: u8) -> Parts {
