@@ -253,25 +253,6 @@ impl Catalogue {
         found.map(|variant| variant.name)
     }
 
-    /// The code that a message is about, from its codes in order of appearance.
-    pub fn primary(&self, codes: &[Code]) -> Option<Code> {
-        let aadsts = |umbrella: bool| {
-            let mut from_last = codes.iter().rev().copied();
-            from_last.find(|code| matches!(code, Code::Aadsts(_)) && self.umbrella(*code) == umbrella)
-        };
-        let aadb2c = || codes.iter().rev().copied().find(|code| matches!(code, Code::Aadb2c(_)));
-        let literal = || {
-            // Of equally long ones the first wins, so that repeats do not matter.
-            codes
-                .iter()
-                .rev()
-                .copied()
-                .filter(|code| matches!(code, Code::Named(_)))
-                .max_by_key(|code| code.to_string().len())
-        };
-        aadsts(false).or_else(|| aadsts(true)).or_else(aadb2c).or_else(literal)
-    }
-
     /// A hint for an unknown code: the rule of the longest known number that it begins with.
     pub fn family(&self, code: Code) -> Option<&Rule> {
         let (number, of): (u32, fn(u32) -> Code) = match code {
@@ -421,24 +402,6 @@ pub(crate) mod tests {
         assert_eq!(severity(Some("locked")), Some(Severity::Low));
         assert_eq!(severity(None), Some(Severity::Low));
         assert_eq!(catalogue.verdict(Code::Aadsts(9999), Flow::Text, None), None);
-    }
-
-    #[test]
-    fn the_last_code_that_is_no_umbrella_is_the_primary_one() {
-        let catalogue = sample();
-        let [umbrella, user, mfa] = [70002, 50034, 50076].map(Code::Aadsts);
-        let short = Code::Named("DM_GWPipeline_Gateway");
-        let long = Code::Named("DM_GWPipeline_Gateway_OAuthTokenRefresh");
-        for (codes, expected) in [
-            (vec![user, mfa, umbrella], Some(mfa)),
-            (vec![mfa, user, long], Some(user)),
-            (vec![umbrella], Some(umbrella)),
-            (vec![Code::Aadb2c(90091), long], Some(Code::Aadb2c(90091))),
-            (vec![short, long, short], Some(long)),
-            (vec![], None),
-        ] {
-            assert_eq!(catalogue.primary(&codes), expected, "of {codes:?}");
-        }
     }
 
     #[test]

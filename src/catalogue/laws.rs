@@ -10,7 +10,8 @@ use super::page::{self, is_fence};
 use super::parse::Entry;
 use super::problem::Problems;
 use super::rule::{ByFlow, Rule};
-use crate::code::{Code, parse_digits};
+use crate::code::Code;
+use crate::digest::scan::{Mentions, Scanner};
 use crate::terms::{Flow, Outcome, Severity};
 
 mod sameness;
@@ -68,7 +69,7 @@ pub fn check(catalogue: &Catalogue) -> Problems {
 }
 
 fn check_with(catalogue: &Catalogue, exceptions: &[Exception]) -> Problems {
-    let mut laws = Laws { catalogue, problems: Problems::default(), broken: Vec::new(), exceptions };
+    let mut laws = Laws::new(catalogue, exceptions);
     for entry in catalogue.entries() {
         laws.form(entry);
         laws.depth(entry);
@@ -85,36 +86,11 @@ fn check_with(catalogue: &Catalogue, exceptions: &[Exception]) -> Problems {
 
 /// The laws of form over an operator's own rules: without them labels, events and pages would not fit.
 pub fn check_overrides(catalogue: &Catalogue) -> Problems {
-    let mut laws = Laws { catalogue, problems: Problems::default(), broken: Vec::new(), exceptions: &[] };
+    let mut laws = Laws::new(catalogue, &[]);
     for entry in catalogue.entries().iter().filter(|entry| entry.rule.is_override) {
         laws.form(entry);
     }
     laws.problems
-}
-
-/// The codes that `text` spells, in order of appearance, repeats included.
-pub fn codes_in(text: &str, literals: &[&'static str]) -> Vec<Code> {
-    let lower = text.to_ascii_lowercase();
-    let bytes = lower.as_bytes();
-    let mut hits: Vec<(usize, Code)> = Vec::new();
-    for (prefix, of) in [("aadsts", Code::Aadsts as fn(u32) -> Code), ("aadb2c", Code::Aadb2c)] {
-        for (start, _) in lower.match_indices(prefix) {
-            let tail = &bytes[start + prefix.len()..];
-            let digits = tail.iter().take_while(|byte| byte.is_ascii_digit()).count();
-            hits.extend(parse_digits(&tail[..digits]).map(|number| (start, of(number))));
-        }
-    }
-    let is_word = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
-    for literal in literals {
-        for (start, found) in lower.match_indices(&literal.to_ascii_lowercase()) {
-            let before = start.checked_sub(1).and_then(|before| bytes.get(before));
-            if !is_word(before) && !is_word(bytes.get(start + found.len())) {
-                hits.push((start, Code::Named(literal)));
-            }
-        }
-    }
-    hits.sort_unstable_by_key(|(start, _)| *start);
-    hits.into_iter().map(|(_, code)| code).collect()
 }
 
 /// Jobs that nobody watches. `text` is neither: its origin is unknown.
@@ -128,9 +104,15 @@ struct Laws<'a> {
     /// Laws that an exception was needed for.
     broken: Vec<(Code, Law)>,
     exceptions: &'a [Exception],
+    scanner: Scanner,
 }
 
-impl Laws<'_> {
+impl<'a> Laws<'a> {
+    fn new(catalogue: &'a Catalogue, exceptions: &'a [Exception]) -> Self {
+        let scanner = Scanner::new(catalogue.literals());
+        Self { catalogue, problems: Problems::default(), broken: Vec::new(), exceptions, scanner }
+    }
+
     fn head(&mut self, entry: &Entry, key: &str, message: impl Into<String>) {
         self.problems.push(entry.path.as_str(), Some(entry.head_line(key)), message);
     }
@@ -182,10 +164,10 @@ impl Laws<'_> {
                 ),
             }
         }
-        let mut codes = codes_in(&rule.example, self.catalogue.literals());
-        codes.dedup();
-        if codes != [rule.code] {
-            let found: Vec<String> = codes.iter().map(ToString::to_string).collect();
+        let mut mentions = Mentions::default();
+        self.scanner.scan(rule.example.as_bytes(), &mut mentions);
+        if mentions.codes != [rule.code] {
+            let found: Vec<String> = mentions.codes.iter().map(ToString::to_string).collect();
             let found = if found.is_empty() { "no code".to_owned() } else { found.join(", ") };
             self.page(
                 entry,
@@ -470,16 +452,5 @@ mod tests {
         for expected in ["at least 3 causes", "cause 1 has no `Confirm:`", "begins with `Verify`"] {
             assert!(problems.contains(expected), "{expected} in {problems}");
         }
-    }
-
-    #[test]
-    fn codes_are_found_with_all_their_digits() {
-        let literals = ["DM_GW", "DM_GW_Long"];
-        let found: Vec<String> =
-            codes_in("x aadsts7000215: AADB2C90091 dm_gw_long AADSTS1 AADSTS7000215", &literals)
-                .iter()
-                .map(ToString::to_string)
-                .collect();
-        assert_eq!(found, ["AADSTS7000215", "AADB2C90091", "DM_GW_Long", "AADSTS7000215"]);
     }
 }

@@ -7,11 +7,11 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::{load_catalogue, terminal};
-use crate::catalogue::laws::codes_in;
 use crate::catalogue::problem::nearest_word;
 use crate::catalogue::{Catalogue, render};
 use crate::cli::{ExplainArgs, ExplainFormat};
 use crate::code::{Code, parse_digits};
+use crate::digest::scan::{Mentions, Scanner};
 use crate::exit_code::{Exit, ExitError};
 
 /// A pasted message is a screen or two; a log file is for `scan`.
@@ -66,16 +66,10 @@ fn ask(catalogue: &Catalogue, text: &str) -> Result<Question, String> {
     if let Some(literal) = catalogue.literals().iter().find(|literal| is_name(literal)) {
         return Ok(Question::Code(Code::Named(literal)));
     }
-    let mut mentions = Vec::new();
-    let codes = codes_in(text, catalogue.literals());
-    let primary = catalogue.primary(&codes);
-    for code in codes {
-        if !mentions.contains(&code) {
-            mentions.push(code);
-        }
-    }
-    if let Some(primary) = primary {
-        return Ok(Question::Text { primary, mentions });
+    let mut mentions = Mentions::default();
+    Scanner::new(catalogue.literals()).scan(text.as_bytes(), &mut mentions);
+    if let Some(primary) = mentions.primary(|code| catalogue.umbrella(code)) {
+        return Ok(Question::Text { primary, mentions: mentions.codes });
     }
     // Microsoft's symbolic name is no key, but if it is all that somebody has, it leads to the code.
     let mut named = catalogue.rules().filter(|rule| rule.name.as_deref().is_some_and(is_name));
