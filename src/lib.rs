@@ -9,6 +9,7 @@ pub mod terms;
 pub mod code;
 pub mod catalogue;
 pub mod digest;
+pub mod window;
 pub mod files;
 pub mod report;
 pub mod cli;

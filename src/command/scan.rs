@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use crate::files::feed::{Feed, Piece};
 use crate::files::{self, Source};
 use crate::report::Report;
 use crate::report::table::{self, Layout};
+use crate::window::{Old, Window};
 
 /// Pieces waiting for a worker, per worker: enough that none waits for the reader, few enough to stay in cache.
 const WAITING: usize = 2;
@@ -36,6 +37,7 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<Exit> {
         read: Arc::default(),
         errors: AtomicU64::new(0),
         progress: ProgressBar::hidden(),
+        window: Mutex::default(),
     };
     let (sources, errors) = files::list(&paths);
     errors.iter().for_each(|error| scan.report_error(error));
@@ -73,6 +75,7 @@ struct Scan {
     read: Arc<AtomicU64>,
     errors: AtomicU64,
     progress: ProgressBar,
+    window: Mutex<Window>,
 }
 
 impl Scan {
@@ -130,11 +133,19 @@ impl Scan {
         }
     }
 
+    fn admit(&self, digest: &mut Digest) {
+        if !digest.held.is_empty() {
+            let mut window = self.window.lock().expect("no code panics while it holds this lock");
+            digest.admit(&self.middle, |held| window.judge(held, None, Old::IsNew));
+        }
+    }
+
     fn work(&self, work_rx: &Receiver<(Arc<str>, Piece)>, spare_tx: &Sender<Buffer>) -> Digest {
         let mut digest = Digest::default();
         for (name, piece) in work_rx {
             let position = Position { topic: &name, ..Position::default() };
             files::digest_piece(&self.middle, &piece, &position, &mut digest);
+            self.admit(&mut digest);
             if let Piece::Lines(bytes) | Piece::Elements { bytes, .. } = piece {
                 // The reader may be gone already; then nobody needs the buffer.
                 let _unused = spare_tx.send(bytes);

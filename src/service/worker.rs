@@ -12,6 +12,7 @@ use super::batch::{Batch, Batches};
 use super::context::now_ms;
 use crate::digest::frame::EnvelopeIds;
 use crate::digest::{Framing, Input, Position};
+use crate::window::Old;
 
 /// Batches that wait for one worker; the bytes in flight have a limit of their own.
 const WAITING: usize = 4;
@@ -50,7 +51,7 @@ fn digest(service: &Service, batch: &Batch<'_>) {
     if !digest.held.is_empty() {
         let now = now_ms();
         let mut window = service.window.lock().expect("no code panics while it holds this lock");
-        digest.admit(&service.middle, |held| window.judge(held, Some(now), true));
+        digest.admit(&service.middle, |held| window.judge(held, Some(now), Old::IsRepeat));
     }
     let digested = Instant::now();
     service.metrics.step("digest", digested - started);
