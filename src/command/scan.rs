@@ -2,16 +2,19 @@
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use anyhow::Context;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::terminal;
 use crate::catalogue::Catalogue;
 use crate::cli::{ScanArgs, ScanFormat};
+use crate::digest::event::EventOptions;
+use crate::digest::tally::{Detail, Tally};
 use crate::digest::{Digest, Middle, Options, Position};
 use crate::exit_code::{Exit, ExitError};
 use crate::files::buffer::Buffer;
@@ -32,19 +35,22 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<Exit> {
     }
     super::exit_on_interrupt();
     let catalogue = Arc::new(Catalogue::embedded());
-    let scan = Scan {
-        middle: Middle::new(Arc::clone(&catalogue), Options::default()),
-        read: Arc::default(),
-        errors: AtomicU64::new(0),
-        progress: ProgressBar::hidden(),
-        window: Mutex::default(),
+    let options = Options {
+        detail: if args.format == ScanFormat::Prometheus { Detail::Apps } else { Detail::Codes },
+        events: (args.format == ScanFormat::Events).then(EventOptions::default),
+        ..Options::default()
     };
     let (sources, errors) = files::list(&paths);
+    let scan = Scan::new(Middle::new(Arc::clone(&catalogue), options), &sources);
     errors.iter().for_each(|error| scan.report_error(error));
-    let scan = Scan { progress: progress(&sources, &scan.read), ..scan };
-    let digest = scan.parallel(&sources, threads(args.threads));
+    let tally = match args.format {
+        ScanFormat::Events => scan.in_order(&sources)?,
+        ScanFormat::Table | ScanFormat::Json | ScanFormat::Prometheus => {
+            scan.parallel(&sources, threads(args.threads)).tally
+        }
+    };
     scan.progress.finish_and_clear();
-    let report = Report::new(sources.len() as u64, digest.tally, &catalogue);
+    let report = Report::new(sources.len() as u64, tally, &catalogue);
     match args.format {
         ScanFormat::Table => {
             let layout =
@@ -79,10 +85,60 @@ struct Scan {
 }
 
 impl Scan {
+    fn new(middle: Middle, sources: &[Source]) -> Self {
+        let progress = progress(sources);
+        Self { middle, read: Arc::default(), errors: AtomicU64::new(0), progress, window: Mutex::default() }
+    }
+
     /// Prints an error once and remembers that there was one; the scan goes on.
     fn report_error(&self, error: &anyhow::Error) {
         self.errors.fetch_add(1, Ordering::Relaxed);
         self.progress.suspend(|| terminal::remark(&format!("aadstream: {error:#}")));
+    }
+
+    /// Reads and digests in this thread and prints the events on the way, in the order of the input.
+    fn in_order(&self, sources: &[Source]) -> anyhow::Result<Tally> {
+        let mut tally = Tally::default();
+        for source in sources {
+            let mut place = Place { name: source.name(), ..Place::default() };
+            let result = self.pieces(source, |feed, piece| {
+                let mut digest = Digest::default();
+                files::digest_piece(&self.middle, &piece, &place.position(), &mut digest);
+                self.admit(&mut digest);
+                place.advance(&piece, &digest.tally);
+                let mut lines = String::new();
+                for event in &digest.events {
+                    lines.push_str(&serde_json::to_string(event).expect("an event is plain data"));
+                    lines.push('\n');
+                }
+                tally.merge(digest.tally);
+                if let Piece::Lines(bytes) | Piece::Elements { bytes, .. } = piece {
+                    feed.recycle(bytes);
+                }
+                terminal::print(&lines)
+            });
+            if let Err(error) = result {
+                self.report_error(&error);
+            }
+        }
+        Ok(tally)
+    }
+
+    /// Gives every piece of `source` to `take`.
+    fn pieces(
+        &self,
+        source: &Source,
+        mut take: impl FnMut(&mut Feed<'_>, Piece) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut feed = Feed::new(&self.middle, files::open(source, &self.read)?);
+        loop {
+            let piece = feed.next().with_context(|| format!("cannot read {}", source.name()))?;
+            self.progress.set_position(self.read.load(Ordering::Relaxed));
+            match piece {
+                Some(piece) => take(&mut feed, piece)?,
+                None => return Ok(()),
+            }
+        }
     }
 
     /// Reads in this thread, digests in `threads` others.
@@ -117,20 +173,11 @@ impl Scan {
         spare_rx: &Receiver<Buffer>,
     ) -> anyhow::Result<()> {
         let name: Arc<str> = source.name().into();
-        let mut feed = Feed::new(&self.middle, files::open(source, &self.read)?);
-        loop {
+        self.pieces(source, |feed, piece| {
             spare_rx.try_iter().for_each(|bytes| feed.recycle(bytes));
-            let piece = feed
-                .next()
-                .map_err(|error| anyhow::Error::new(error).context(format!("cannot read {name}")))?;
-            self.progress.set_position(self.read.load(Ordering::Relaxed));
-            match piece {
-                Some(piece) => {
-                    work_tx.send((Arc::clone(&name), piece)).expect("workers live as long as the reader")
-                }
-                None => return Ok(()),
-            }
-        }
+            work_tx.send((Arc::clone(&name), piece)).expect("workers live as long as the reader");
+            Ok(())
+        })
     }
 
     fn admit(&self, digest: &mut Digest) {
@@ -155,8 +202,34 @@ impl Scan {
     }
 }
 
+/// Where the next message of a file stands.
+#[derive(Default)]
+struct Place {
+    name: String,
+    offset: i64,
+    index: u32,
+}
+
+impl Place {
+    fn position(&self) -> Position<'_> {
+        Position { topic: &self.name, partition: 0, offset: self.offset, index: self.index }
+    }
+
+    fn advance(&mut self, piece: &Piece, tally: &Tally) {
+        self.offset += i64::try_from(tally.messages).unwrap_or(i64::MAX);
+        let elements = tally.records.iter().flatten().sum::<u64>() + tally.duplicates.iter().sum::<u64>();
+        let rejected: u64 = tally.rejected_records.iter().sum();
+        self.index = match piece {
+            Piece::Elements { is_last: false, .. } => {
+                self.index.saturating_add(u32::try_from(elements + rejected).unwrap_or(u32::MAX))
+            }
+            _ => 0,
+        };
+    }
+}
+
 /// Shown on a terminal only: bytes, rate and time left.
-fn progress(sources: &[Source], _read: &AtomicU64) -> ProgressBar {
+fn progress(sources: &[Source]) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }

@@ -6,7 +6,7 @@ use super::found::{Found, TimeSource};
 use super::time::{self, Millis};
 use crate::catalogue::Catalogue;
 use crate::code::Code;
-use crate::terms::Kind;
+use crate::terms::{Kind, LogCategory};
 
 /// Where an event's message stood.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -181,7 +181,10 @@ impl Event {
             time: time.map(time::format),
             time_source,
             kind: found.kind.as_str(),
-            log_category: found.record.map(|(category, _)| category.as_str()),
+            log_category: found
+                .record
+                .map(|(category, _)| category.as_str())
+                .filter(|category| *category != LogCategory::None.as_str()),
             flow: found.flow.as_str(),
             outcome: diagnosis.verdict.outcome.as_str(),
             code: diagnosis.code.to_string(),
