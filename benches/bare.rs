@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::{ClientConfig, Message};
+use rdkafka::ClientConfig;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -6,8 +6,10 @@ use crate::catalogue::{Catalogue, SeverityOverride};
 use crate::cli::{Cli, Color, Command};
 use crate::exit_code::{Exit, ExitError};
 
+pub mod config;
 pub mod explain;
 pub mod rules;
+pub mod run;
 pub mod scan;
 pub mod terminal;
 
@@ -22,6 +24,8 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Explain(args) => explain::run(&args),
         Command::Rules(command) => rules::run(&command),
         Command::Scan(args) => scan::run(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Config(command) => config::run(&command),
         _ => Err(anyhow::anyhow!("this command is not built in yet")),
     }
 }

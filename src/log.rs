@@ -3,22 +3,18 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use tracing_subscriber::EnvFilter;
+use tracing::Level;
+use tracing_subscriber::filter::LevelFilter;
 
-/// How log lines look.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Format {
-    Text,
-    Json,
-}
+use crate::config::LogFormat;
 
 /// Starts the log; a second call changes nothing, so that tests may call it.
-pub fn init(format: Format, level: &str) {
-    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+pub fn init(format: LogFormat, level: Level) {
+    let filter = LevelFilter::from_level(level);
+    let builder = tracing_subscriber::fmt().with_max_level(filter).with_writer(std::io::stderr).with_target(false);
     let _already_set = match format {
-        Format::Text => builder.with_ansi(is_colored()).try_init(),
-        Format::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Text => builder.with_ansi(is_colored()).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
     // A panic in the middle is caught and counted; the log gets its place, never a record's bytes.
     std::panic::set_hook(Box::new(|panic| {

@@ -17,8 +17,10 @@ use tracing::{debug, error, info, warn};
 
 use crate::catalogue::Catalogue;
 use crate::config::Settings;
-use crate::config::kafka::client_config;
-use crate::digest::Middle;
+use crate::config::client_log::TroubleKind;
+use crate::config::kafka::{client_config, in_flight_limit_bytes};
+use crate::digest::tally::Detail;
+use crate::digest::{Middle, Options};
 use crate::exit_code::{Exit, ExitError};
 use crate::log::Rarely;
 use crate::metrics::Metrics;
@@ -55,8 +57,26 @@ const ROOM_WAIT: Duration = Duration::from_secs(1);
 /// A poll loop that has not turned for this long is stuck.
 const TURN_LIMIT: Duration = Duration::from_secs(60);
 
-/// A share of `memory_limit_bytes` for messages that are being digested; the client's queues have the rest.
-const IN_FLIGHT_SHARE: u64 = 4;
+/// What the middle takes from the configuration.
+fn digest_options(settings: &Settings) -> Options {
+    Options {
+        max_message_bytes: settings.input.max_message_bytes,
+        text_entries: settings.input.text_entries,
+        detail: Detail::Apps,
+        events: None,
+        dedupe_sign_ins: settings.input.dedupe_sign_ins,
+        apps: settings.apps.clone(),
+        cluster_id: None,
+    }
+}
+
+/// Digesting threads: one core is left to the client, which decompresses.
+fn workers(settings: &Settings) -> usize {
+    match settings.input.workers {
+        0 => std::thread::available_parallelism().map_or(1, |cores| (cores.get() - 1).max(1)),
+        asked => asked,
+    }
+}
 
 /// Everything that the threads of the service share.
 pub struct Service {
@@ -77,7 +97,7 @@ pub struct Service {
 
 impl Service {
     pub fn new(settings: Settings, catalogue: Arc<Catalogue>, metrics: Arc<Metrics>) -> Self {
-        let middle = Middle::new(catalogue, settings.digest_options());
+        let middle = Middle::new(catalogue, digest_options(&settings));
         Self {
             settings,
             middle,
@@ -113,7 +133,7 @@ impl Service {
         consumer.subscribe(&topics).with_context(|| format!("cannot subscribe to {}", topics.join(", ")))?;
         info!(brokers = kafka.brokers, topics = topics.join(","), group_id = kafka.group_id, "consuming");
         let result = std::thread::scope(|scope| {
-            let (batches, workers) = worker::spawn(scope, self, self.settings.workers());
+            let (batches, workers) = worker::spawn(scope, self, workers(&self.settings));
             let result = PollLoop::new(self, &consumer, batches).run();
             self.finish(&consumer);
             drop(workers);
@@ -227,7 +247,7 @@ impl<'s, 'c> PollLoop<'s, 'c> {
 
     /// Waits while too much is in flight; pauses the partitions if that takes long, resumes them when it is over.
     fn make_room(&mut self) {
-        let limit = self.service.settings.kafka.memory_limit_bytes / IN_FLIGHT_SHARE;
+        let limit = in_flight_limit_bytes(&self.service.settings) as u64;
         let has_room = self.service.progress.wait_for_room(limit, Instant::now() + ROOM_WAIT);
         if has_room != self.is_paused {
             return;
@@ -277,8 +297,8 @@ impl<'s, 'c> PollLoop<'s, 'c> {
         if is_early || context.has_connected.load(Ordering::Relaxed) {
             return None;
         }
-        let reason = context.client_log.refusal()?;
-        Some(format!("cannot connect to {}: {reason}", self.service.settings.kafka.brokers))
+        let trouble = context.client_log.trouble().filter(|trouble| trouble.kind != TroubleKind::Unreachable)?;
+        Some(format!("cannot connect to {}: {}", self.service.settings.kafka.brokers, trouble.reason))
     }
 
     fn gauges(&self) {

@@ -21,13 +21,22 @@ use crate::web::{self, Site};
 pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     let settings = Settings::load(args.config.as_deref())?;
     settings.require_kafka()?;
-    crate::log::init(settings.log.format, &settings.log.level);
+    crate::log::init(settings.log.format, settings.log.level);
     settings.warnings().iter().for_each(|warning| warn!("{warning}"));
-    let catalogue = Arc::new(super::catalogue(&settings)?);
+    let catalogue = Arc::new(super::load_catalogue(settings.rules.dir.as_deref(), &settings.rules.severity)?);
     let running = Running::start(settings, catalogue, true)?;
     info!(address = %running.address, "serving metrics and probes");
     running.wait_for_signal();
     running.end()
+}
+
+/// Names under which pages answer: those of the configuration and the one of `external_url`.
+fn page_hosts(settings: &Settings) -> Vec<String> {
+    let url = settings.web.external_url.iter().filter_map(|url| {
+        let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+        rest.split(['/', ':']).next().map(str::to_owned)
+    });
+    settings.web.hosts.iter().cloned().chain(url).collect()
 }
 
 /// The service, its pages and its threads.
@@ -45,7 +54,13 @@ pub struct Running {
 impl Running {
     /// Binds the address first, so that a second service on it fails before it joins the group.
     pub fn start(settings: Settings, catalogue: Arc<Catalogue>, with_process_metrics: bool) -> anyhow::Result<Self> {
-        let options = MetricsOptions { process: with_process_metrics, ..settings.metrics_options() };
+        let options = MetricsOptions {
+            birth_hold: settings.metrics.birth_hold,
+            external_url: settings.web.external_url.clone(),
+            apps: settings.apps.clone(),
+            process: with_process_metrics,
+            ..MetricsOptions::default()
+        };
         let metrics = Arc::new(Metrics::new(&catalogue, options));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -53,7 +68,7 @@ impl Running {
             .build()
             .context("cannot start the web server's threads")?;
         let (listener, address) = runtime.block_on(web::bind(&settings.web.listen))?;
-        let hosts = settings.web.page_hosts().into();
+        let hosts = page_hosts(&settings).into();
         let shutdown_timeout = settings.kafka.shutdown_timeout;
         let service = Arc::new(Service::new(settings, catalogue, Arc::clone(&metrics)));
         let site = Site { metrics, health: Arc::clone(&service) as Arc<_>, hosts };

@@ -20,6 +20,7 @@ use crate::exit_code::{Exit, ExitError};
 use crate::files::buffer::Buffer;
 use crate::files::feed::{Feed, Piece};
 use crate::files::{self, Source};
+use crate::metrics::{Metrics, MetricsOptions};
 use crate::report::Report;
 use crate::report::table::{self, Layout};
 use crate::window::{Old, Window};
@@ -58,7 +59,8 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<Exit> {
             terminal::print(&table::render(&report, layout))?;
         }
         ScanFormat::Json => terminal::print(&format!("{}\n", report.json()))?,
-        ScanFormat::Prometheus | ScanFormat::Events => {}
+        ScanFormat::Prometheus => terminal::print(&exposition(&report, &catalogue))?,
+        ScanFormat::Events => {}
     }
     let fails = args.fail_on.is_some_and(|limit| report.severity().is_some_and(|severity| severity >= limit));
     Ok(match scan.errors.load(Ordering::Relaxed) {
@@ -66,6 +68,15 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<Exit> {
         0 => Exit::Done,
         _ => Exit::Failure,
     })
+}
+
+/// The counts in the text exposition format, as a service that had read the same would show them.
+fn exposition(report: &Report<'_>, catalogue: &Catalogue) -> String {
+    let metrics = Metrics::new(catalogue, MetricsOptions { birth_hold: Duration::ZERO, ..MetricsOptions::default() });
+    metrics.consumed("scan", report.tally.messages, report.tally.bytes);
+    metrics.record(&report.tally, "scan");
+    let (_, text) = metrics.encode(false);
+    String::from_utf8(text).expect("labels are UTF-8")
 }
 
 fn threads(asked: usize) -> usize {

@@ -19,7 +19,7 @@ use super::progress::{Progress, TopicPartition};
 use super::start::{Beginning, beginnings};
 use crate::config::Start;
 use crate::digest::time::Millis;
-use crate::kafka::ClientLog;
+use crate::config::client_log::ClientLog;
 use crate::log::Rarely;
 use crate::metrics::Metrics;
 
@@ -199,7 +199,7 @@ impl ClientContext for Context {
     fn stats(&self, statistics: Statistics) {
         if statistics.brokers.values().any(|broker| broker.state == "UP" && broker.nodeid >= 0) {
             self.has_connected.store(true, Ordering::Relaxed);
-            self.client_log.clear();
+            self.client_log.forget();
         }
         #[expect(clippy::iter_over_hash_type, reason = "each partition is noted by its own key")]
         for (name, topic) in &statistics.topics {
