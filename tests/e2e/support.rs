@@ -1,0 +1,712 @@
+//! What the end-to-end tests stand on: a broker, a running `aadstream`, a Prometheus that scrapes it, all on loopback.
+//!
+//! Nothing here sleeps for a fixed time: [`wait_until`] looks again and again until a deadline.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Once, OnceLock};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::metadata::{MetadataPartition, MetadataTopic};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
+use tempfile::TempDir;
+
+/// Long enough for a group to form on a busy machine of two cores; a test that waits so long has failed.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What `tests/run` started, read from its environment.
+pub struct Rig {
+    pub binary: PathBuf,
+    pub prometheus: PathBuf,
+    work: PathBuf,
+    plain: String,
+    sasl: String,
+    ssl: String,
+    kafka_dir: PathBuf,
+}
+
+impl Rig {
+    /// `None` where no broker runs: the test passes, and one line says that it proved nothing.
+    pub fn get() -> Option<&'static Self> {
+        static RIG: OnceLock<Option<Rig>> = OnceLock::new();
+        static SAID: Once = Once::new();
+        let rig = RIG.get_or_init(Self::from_env).as_ref();
+        if rig.is_none() {
+            // Past the capture of the test harness, else nobody would see it.
+            SAID.call_once(|| {
+                let _ = writeln!(io::stderr(), "end-to-end tests skipped: no Kafka; run tests/run");
+            });
+        }
+        rig
+    }
+
+    fn from_env() -> Option<Self> {
+        let plain = std::env::var("AADSTREAM_E2E_KAFKA").ok()?;
+        let var = |name: &str| {
+            std::env::var(name)
+                .unwrap_or_else(|_| panic!("AADSTREAM_E2E_KAFKA is set, {name} is not; run tests/run"))
+        };
+        Some(Self {
+            plain,
+            binary: var("AADSTREAM_BIN").into(),
+            prometheus: var("AADSTREAM_E2E_PROMETHEUS_BIN").into(),
+            work: var("AADSTREAM_E2E_WORK").into(),
+            sasl: var("AADSTREAM_E2E_KAFKA_SASL"),
+            ssl: var("AADSTREAM_E2E_KAFKA_SSL"),
+            kafka_dir: var("AADSTREAM_E2E_KAFKA_DIR").into(),
+        })
+    }
+
+    /// The broker that all tests share. A test that stops or freezes its broker takes [`Broker::prepare`].
+    pub fn broker(&self) -> Broker {
+        Broker {
+            plain: self.plain.clone(),
+            sasl: self.sasl.clone(),
+            ssl: self.ssl.clone(),
+            dir: self.kafka_dir.clone(),
+            own: None,
+        }
+    }
+
+    fn log_file(&self, name: &str) -> PathBuf {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        self.work.join("logs").join(format!("{name}-{}.log", NEXT.fetch_add(1, Ordering::Relaxed)))
+    }
+}
+
+/// Looks every 50 ms until `look` gives a value.
+pub fn wait_until<T>(what: &str, patience: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(value) = look() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited {patience:?} in vain: {what}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A name that no earlier run used, for a topic and the group that reads it.
+pub fn unique(name: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("e2e-{name}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A port that was free a moment ago, below those that the kernel hands out to clients.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = u16::try_from(std::process::id() % 10_000).expect("below 10,000");
+    (0..12_000)
+        .map(|_| 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000)
+        .find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok())
+        .expect("some port between 20000 and 32000 is free")
+}
+
+pub fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
+    i64::try_from(since.as_millis()).expect("the clock is before the year 292 million")
+}
+
+fn signal(pid: u32, name: &str) {
+    let status =
+        Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().expect("kill runs");
+    assert!(status.success(), "kill -{name} {pid} failed");
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Kafka
+
+/// One Kafka message to produce.
+#[derive(Clone, Debug, Default)]
+pub struct Message {
+    pub payload: Option<Vec<u8>>,
+    pub partition: Option<i32>,
+    pub timestamp_ms: Option<i64>,
+}
+
+impl Message {
+    pub fn new(payload: impl Into<Vec<u8>>) -> Self {
+        Self { payload: Some(payload.into()), ..Self::default() }
+    }
+
+    pub fn in_partition(self, partition: i32) -> Self {
+        Self { partition: Some(partition), ..self }
+    }
+
+    pub fn at(self, timestamp_ms: i64) -> Self {
+        Self { timestamp_ms: Some(timestamp_ms), ..self }
+    }
+}
+
+/// A real broker: the shared one, or one that a test starts for itself and may freeze or stop.
+pub struct Broker {
+    pub plain: String,
+    pub sasl: String,
+    pub ssl: String,
+    dir: PathBuf,
+    own: Option<TempDir>,
+}
+
+impl Broker {
+    /// A broker of the test's own, formatted but not started.
+    pub fn prepare(rig: &Rig) -> Self {
+        // Where tests/run finds it, should this process not live to stop it.
+        let own = TempDir::new_in(rig.work.join("brokers")).expect("a temporary folder");
+        let dir = own.path().to_owned();
+        let ports: [u16; 4] = std::array::from_fn(|_| free_port());
+        let mut command = broker_script("format", &dir);
+        command.args(ports.map(|port| port.to_string()));
+        run_script(command);
+        let address = |port| format!("127.0.0.1:{port}");
+        Self {
+            plain: address(ports[0]),
+            sasl: address(ports[1]),
+            ssl: address(ports[2]),
+            dir,
+            own: Some(own),
+        }
+    }
+
+    pub fn start(&self) {
+        run_script(broker_script("start", &self.dir));
+    }
+
+    /// Stops the process where it stands; connections stay open and nothing answers.
+    pub fn freeze(&self) {
+        assert!(self.own.is_some(), "the shared broker must go on");
+        let pid = fs::read_to_string(self.dir.join("pid")).expect("the broker runs");
+        signal(pid.trim().parse().expect("a pid"), "STOP");
+    }
+
+    pub fn ca(&self) -> PathBuf {
+        self.dir.join("ca.pem")
+    }
+
+    /// An authority that did not sign the broker's certificate.
+    pub fn stranger_ca(&self) -> PathBuf {
+        self.dir.join("stranger-ca.pem")
+    }
+
+    fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.plain).set("message.max.bytes", "80000000");
+        config
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        self.client().create().expect("an admin client")
+    }
+
+    pub fn create_topic(&self, topic: &str, partitions: i32) {
+        let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        let created =
+            block_on(self.admin().create_topics([&new], &AdminOptions::new())).expect("topics are created");
+        for result in created {
+            result.expect("the topic is created");
+        }
+        // The answer comes before every broker thread knows the topic.
+        wait_until("the new topic has leaders", PATIENCE, || {
+            let client: BaseConsumer = self.client().create().ok()?;
+            let metadata = client.fetch_metadata(Some(topic), Duration::from_secs(5)).ok()?;
+            let found = metadata.topics().iter().find(|found| found.name() == topic)?;
+            (found.partitions().len() == usize::try_from(partitions).ok()?
+                && found.partitions().iter().all(|partition| partition.leader() >= 0))
+            .then_some(())
+        });
+    }
+
+    pub fn delete_records_before(&self, topic: &str, partition: i32, offset: i64) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("an offset");
+        block_on(self.admin().delete_records(&list, &AdminOptions::new())).expect("records are deleted");
+    }
+
+    pub fn produce(&self, topic: &str, messages: impl IntoIterator<Item = Message>) {
+        self.produce_as("none", topic, messages);
+    }
+
+    pub fn produce_as(&self, codec: &str, topic: &str, messages: impl IntoIterator<Item = Message>) {
+        send_all(&self.producer(codec), topic, messages);
+    }
+
+    fn producer(&self, codec: &str) -> BaseProducer {
+        self.client()
+            .set("compression.type", codec)
+            .set("linger.ms", "5")
+            .set("sticky.partitioning.linger.ms", "0") // else all of a short burst lands in one partition
+            .create()
+            .expect("a producer")
+    }
+
+    /// Produces `per_tick` messages every 20 ms until stopped.
+    pub fn trickle(&self, topic: &str, per_tick: usize, message: Message) -> Trickle {
+        let (stop, stopped) = mpsc::channel();
+        let (producer, topic) = (self.producer("none"), topic.to_owned());
+        let thread = thread::spawn(move || {
+            while stopped.recv_timeout(Duration::from_millis(20)) == Err(RecvTimeoutError::Timeout) {
+                send_all(&producer, &topic, std::iter::repeat_n(message.clone(), per_tick));
+            }
+        });
+        Trickle { stop, thread }
+    }
+
+    /// The committed offset of each partition, 0 where the group has none.
+    pub fn committed(&self, group: &str, topic: &str) -> Vec<i64> {
+        let consumer: BaseConsumer = self.client().set("group.id", group).create().expect("a client");
+        let mut list = TopicPartitionList::new();
+        for partition in Self::partitions(&consumer, topic) {
+            list.add_partition(topic, partition);
+        }
+        let committed =
+            consumer.committed_offsets(list, Duration::from_secs(10)).expect("the broker tells offsets");
+        committed.elements().iter().map(|element| element.offset().to_raw().unwrap_or(0).max(0)).collect()
+    }
+
+    /// The end of each partition.
+    pub fn ends(&self, topic: &str) -> Vec<i64> {
+        let consumer: BaseConsumer = self.client().create().expect("a client");
+        let watermarks = |partition| consumer.fetch_watermarks(topic, partition, Duration::from_secs(10));
+        Self::partitions(&consumer, topic)
+            .into_iter()
+            .map(|p| watermarks(p).expect("the broker tells ends").1)
+            .collect()
+    }
+
+    fn partitions(client: &BaseConsumer, topic: &str) -> Vec<i32> {
+        let metadata =
+            client.fetch_metadata(Some(topic), Duration::from_secs(10)).expect("the broker tells topics");
+        let mut ids: Vec<i32> =
+            metadata.topics().iter().flat_map(MetadataTopic::partitions).map(MetadataPartition::id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Waits until the group has committed everything that is in the topic.
+    pub fn wait_committed(&self, group: &str, topic: &str) {
+        wait_until(&format!("{group} commits the ends of {topic}"), PATIENCE, || {
+            (self.committed(group, topic) == self.ends(topic)).then_some(())
+        });
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if self.own.is_some() {
+            let _ = broker_script("stop", &self.dir).status();
+        }
+    }
+}
+
+/// A producer in the background.
+pub struct Trickle {
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Trickle {
+    pub fn stop(self) {
+        drop(self.stop);
+        self.thread.join().expect("the producer did its work");
+    }
+}
+
+/// Returns when the broker has all of them.
+fn send_all(producer: &BaseProducer, topic: &str, messages: impl IntoIterator<Item = Message>) {
+    for message in messages {
+        let mut record = BaseRecord::<(), [u8]>::to(topic);
+        record.payload = message.payload.as_deref();
+        record.partition = message.partition;
+        record.timestamp = message.timestamp_ms;
+        while let Err((error, back)) = producer.send(record) {
+            let full = error.rdkafka_error_code() == Some(rdkafka::types::RDKafkaErrorCode::QueueFull);
+            assert!(full, "cannot produce to {topic}: {error}");
+            producer.poll(Duration::from_millis(20));
+            record = back;
+        }
+    }
+    producer.flush(PATIENCE).expect("everything is delivered");
+}
+
+fn broker_script(command: &str, dir: &Path) -> Command {
+    let mut script = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka/broker"));
+    script.arg(command).arg(dir).stdin(Stdio::null());
+    script
+}
+
+fn run_script(mut script: Command) {
+    // The broker that `start` leaves behind holds the script's output open: a pipe would never end.
+    let status = script.stdout(Stdio::null()).status().expect("the broker script runs");
+    assert!(status.success(), "{script:?} failed");
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(future)
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// aadstream
+
+/// The configuration of one instance, a few keys at a time.
+#[derive(Clone, Debug)]
+pub struct Config {
+    kafka: BTreeMap<String, String>,
+    options: BTreeMap<String, String>,
+    env: Vec<(String, String)>,
+}
+
+impl Config {
+    /// Reads one topic as a group of the same name.
+    pub fn new(brokers: &str, topic: &str) -> Self {
+        let config = Self { kafka: BTreeMap::new(), options: BTreeMap::new(), env: Vec::new() };
+        config
+            .kafka("brokers", brokers)
+            .kafka_raw("topics", &format!("[{topic:?}]"))
+            .kafka("group_id", topic)
+            .option("session.timeout.ms", "6000") // a killed member must not hold its partitions for 45 s
+            .option("heartbeat.interval.ms", "500") // and a rebalance is learned of within this
+    }
+
+    pub fn kafka(self, key: &str, value: &str) -> Self {
+        self.kafka_raw(key, &format!("{value:?}"))
+    }
+
+    pub fn kafka_raw(mut self, key: &str, value: &str) -> Self {
+        self.kafka.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    pub fn option(self, key: &str, value: &str) -> Self {
+        self.option_raw(key, &format!("{value:?}"))
+    }
+
+    pub fn option_raw(mut self, key: &str, value: &str) -> Self {
+        self.options.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn to_toml(&self, listen: &str) -> String {
+        let mut toml = String::new();
+        let mut table = |head: &str, keys: &BTreeMap<String, String>| {
+            let _ = writeln!(toml, "[{head}]");
+            for (key, value) in keys {
+                let _ = writeln!(toml, "{key:?} = {value}");
+            }
+        };
+        table("kafka", &self.kafka);
+        table("kafka.options", &self.options);
+        table("metrics", &BTreeMap::from([("birth_hold_seconds".to_owned(), "0".to_owned())]));
+        table("web", &BTreeMap::from([("listen".to_owned(), format!("{listen:?}"))]));
+        toml
+    }
+}
+
+/// A running `aadstream run`.
+pub struct Service {
+    child: Child,
+    address: String,
+    log: PathBuf,
+    _dir: TempDir,
+}
+
+impl Service {
+    /// Starts it and does not wait for anything.
+    pub fn spawn(rig: &Rig, config: &Config) -> Self {
+        let dir = TempDir::new().expect("a temporary folder");
+        let address = format!("127.0.0.1:{}", free_port());
+        let file = dir.path().join("aadstream.toml");
+        fs::write(&file, config.to_toml(&address)).expect("the configuration is written");
+        let log = rig.log_file(thread::current().name().unwrap_or("aadstream"));
+        let output = File::create(&log).expect("a log file");
+        let child = Command::new(&rig.binary)
+            .args(["run", "-c"])
+            .arg(&file)
+            .envs(config.env.iter().cloned())
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().expect("a second handle"))
+            .stderr(output)
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot run {}: {error}", rig.binary.display()));
+        Self { child, address, log, _dir: dir }
+    }
+
+    /// Starts it and waits until it is ready.
+    pub fn start(rig: &Rig, config: &Config) -> Self {
+        let mut service = Self::spawn(rig, config);
+        service.wait_status("/-/ready", 200);
+        service
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn log_file(&self) -> PathBuf {
+        self.log.clone()
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).expect("the log can be read")
+    }
+
+    /// Warnings and errors that name `thing`.
+    pub fn complaints_about(&self, thing: &str) -> Vec<String> {
+        let log = self.log();
+        let complaint =
+            |line: &&str| (line.contains("WARN") || line.contains("ERROR")) && line.contains(thing);
+        log.lines().filter(complaint).map(str::to_owned).collect()
+    }
+
+    pub fn status(&self, path: &str) -> Option<u16> {
+        get(&self.address, path).ok().map(|response| response.status)
+    }
+
+    pub fn wait_status(&mut self, path: &str, status: u16) {
+        let what = format!("{path} answers {status}; log: {}", self.log.display());
+        wait_until(&what, PATIENCE, || {
+            self.assert_running();
+            (self.status(path) == Some(status)).then_some(())
+        });
+    }
+
+    pub fn metrics(&self) -> Metrics {
+        let response = get(&self.address, "/metrics").expect("/metrics answers");
+        assert_eq!(response.status, 200);
+        Metrics::parse(&response.body)
+    }
+
+    /// Waits until `count` of a metric has come, and returns the metrics of that moment.
+    pub fn wait_count(&mut self, metric: &str, labels: &[(&str, &str)], count: u64) -> Metrics {
+        let mut last = 0;
+        let what = format!("{metric}{labels:?} reaches {count}; log: {}", self.log.display());
+        wait_until(&what, PATIENCE, || {
+            self.assert_running();
+            let metrics = self.metrics();
+            last = metrics.count(metric, labels);
+            (last >= count).then_some(metrics)
+        })
+    }
+
+    fn assert_running(&mut self) {
+        if let Some(status) = self.child.try_wait().expect("the child can be asked") {
+            panic!("aadstream ended with {status}; {} says:\n{}", self.log.display(), self.log());
+        }
+    }
+
+    /// SIGTERM; the exit status, and how long it took.
+    pub fn terminate(self, patience: Duration) -> (ExitStatus, Duration) {
+        signal(self.pid(), "TERM");
+        self.wait_exit(patience)
+    }
+
+    pub fn wait_exit(mut self, patience: Duration) -> (ExitStatus, Duration) {
+        let since = Instant::now();
+        let what = format!("aadstream ends; log: {}", self.log.display());
+        let status = wait_until(&what, patience, || self.child.try_wait().expect("the child can be asked"));
+        (status, since.elapsed())
+    }
+
+    /// SIGKILL: it gets no chance to commit anything.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ended");
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One scrape.
+#[derive(Debug)]
+pub struct Metrics {
+    samples: Vec<(String, BTreeMap<String, String>, String)>,
+}
+
+impl Metrics {
+    fn parse(text: &str) -> Self {
+        let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        Self {
+            samples: lines
+                .map(|line| parse_sample(line).unwrap_or_else(|| panic!("no sample: {line}")))
+                .collect(),
+        }
+    }
+
+    /// The sum over all series of a counter or gauge that carry these labels; 0 where there is none.
+    pub fn count(&self, metric: &str, labels: &[(&str, &str)]) -> u64 {
+        let matches = |(name, found, _): &&(String, BTreeMap<String, String>, String)| {
+            name == metric
+                && labels.iter().all(|(key, value)| found.get(*key).is_some_and(|found| found == value))
+        };
+        let value = |text: &str| {
+            text.parse::<u64>().unwrap_or_else(|_| panic!("{metric} is no whole number: {text}"))
+        };
+        self.samples.iter().filter(matches).map(|(_, _, text)| value(text)).sum()
+    }
+}
+
+/// `name{key="value",…} value` of the text format 0.0.4.
+fn parse_sample(line: &str) -> Option<(String, BTreeMap<String, String>, String)> {
+    let Some((name, mut rest)) = line.split_once('{') else {
+        let (name, value) = line.split_once(' ')?;
+        return Some((name.to_owned(), BTreeMap::new(), value.trim().to_owned()));
+    };
+    let mut labels = BTreeMap::new();
+    while !rest.starts_with('}') {
+        let (key, after) = rest.split_once("=\"")?;
+        let mut value = String::new();
+        let mut chars = after.char_indices();
+        let end = loop {
+            match chars.next()? {
+                (at, '"') => break at,
+                (_, '\\') => match chars.next()?.1 {
+                    'n' => value.push('\n'),
+                    other => value.push(other),
+                },
+                (_, other) => value.push(other),
+            }
+        };
+        labels.insert(key.to_owned(), value);
+        rest = after.get(end + 1..)?;
+        rest = rest.strip_prefix(',').unwrap_or(rest);
+    }
+    Some((name.to_owned(), labels, rest.get(1..)?.trim().to_owned()))
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Prometheus
+
+/// A Prometheus that scrapes one instance every second.
+pub struct Prometheus {
+    child: Child,
+    address: String,
+    _dir: TempDir,
+}
+
+impl Prometheus {
+    pub const INTERVAL: Duration = Duration::from_secs(1);
+
+    pub fn start(rig: &Rig, target: &str) -> Self {
+        let dir = TempDir::new().expect("a temporary folder");
+        let address = format!("127.0.0.1:{}", free_port());
+        let file = dir.path().join("prometheus.yml");
+        let config = format!(
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
+             scrape_configs:\n- job_name: aadstream\n  static_configs:\n  - targets: ['{target}']\n"
+        );
+        fs::write(&file, config).expect("the configuration is written");
+        let log = File::create(rig.log_file("prometheus")).expect("a log file");
+        let child = Command::new(&rig.prometheus)
+            .arg(format!("--config.file={}", file.display()))
+            .arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot run {}: {error}", rig.prometheus.display()));
+        wait_until("Prometheus is ready", PATIENCE, || {
+            get(&address, "/-/ready").ok().filter(|response| response.status == 200)
+        });
+        Self { child, address, _dir: dir }
+    }
+
+    /// The one value of an instant query at a time in Unix milliseconds; `None` where the answer is empty.
+    pub fn value(&self, expression: &str, at_ms: i64) -> Option<f64> {
+        let path =
+            format!("/api/v1/query?query={}&time={}.{:03}", encode(expression), at_ms / 1000, at_ms % 1000);
+        let response = get(&self.address, &path).expect("Prometheus answers");
+        let answer: serde_json::Value = serde_json::from_str(&response.body).expect("the answer is JSON");
+        assert_eq!(answer["status"], "success", "{expression}: {}", response.body);
+        let result = answer["data"]["result"].as_array().expect("a vector");
+        assert!(result.len() <= 1, "{expression} gives {} series; aggregate it", result.len());
+        let value = result.first()?["value"][1].as_str().expect("a value");
+        Some(value.parse().expect("a number"))
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// HTTP
+
+pub struct Response {
+    pub status: u16,
+    pub body: String,
+}
+
+/// One GET over a connection of its own.
+pub fn get(address: &str, path: &str) -> io::Result<Response> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.set_write_timeout(Some(Duration::from_secs(10)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    parse_response(&bytes).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not an HTTP response"))
+}
+
+fn parse_response(bytes: &[u8]) -> Option<Response> {
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let head = std::str::from_utf8(&bytes[..end]).ok()?.to_ascii_lowercase();
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    let body = &bytes[end + 4..];
+    let body = if head.contains("transfer-encoding: chunked") { join_chunks(body)? } else { body.to_vec() };
+    Some(Response { status, body: String::from_utf8(body).ok()? })
+}
+
+fn join_chunks(mut bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let line = bytes.windows(2).position(|window| window == b"\r\n")?;
+        let size = usize::from_str_radix(std::str::from_utf8(&bytes[..line]).ok()?.trim(), 16).ok()?;
+        if size == 0 {
+            return Some(body);
+        }
+        let start = line + 2;
+        body.extend_from_slice(bytes.get(start..start + size)?);
+        bytes = bytes.get(start + size + 2..)?;
+    }
+}
+
+fn encode(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+        out
+    })
+}
