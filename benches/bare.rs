@@ -5,8 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();

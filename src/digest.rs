@@ -418,6 +418,9 @@ impl<'m, 'd> Pieces<'m, 'd> {
         if bytes.len() > self.middle.options.max_message_bytes {
             return self.broken(bytes, Reason::TooLarge);
         }
+        if sketch.is_deep {
+            return self.broken(bytes, Reason::TooDeep);
+        }
         let Ok(text) = simdutf8::basic::from_utf8(bytes) else {
             return self.broken(bytes, Reason::InvalidUtf8);
         };

@@ -17,5 +17,6 @@ pub mod report;
 pub mod log;
 pub mod web;
 pub mod service;
+pub mod demo;
 pub mod cli;
 pub mod command;

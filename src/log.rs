@@ -11,7 +11,8 @@ use crate::config::LogFormat;
 /// Starts the log; a second call changes nothing, so that tests may call it.
 pub fn init(format: LogFormat, level: Level) {
     let filter = LevelFilter::from_level(level);
-    let builder = tracing_subscriber::fmt().with_max_level(filter).with_writer(std::io::stderr).with_target(false);
+    let builder =
+        tracing_subscriber::fmt().with_max_level(filter).with_writer(std::io::stderr).with_target(false);
     let _already_set = match format {
         LogFormat::Text => builder.with_ansi(is_colored()).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

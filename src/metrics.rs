@@ -12,7 +12,9 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use prometheus::core::Collector;
 use prometheus::proto::MetricType;
-use prometheus::{Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntGauge, Registry, TextEncoder};
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntGauge, Registry, TextEncoder,
+};
 use rustc_hash::FxHashMap;
 
 use crate::catalogue::{Catalogue, Verdict};
@@ -112,10 +114,17 @@ impl Metrics {
             }
         }
         families.mentions.declare(&[Cow::Borrowed(UNKNOWN)]);
-        let unknown = "Look the number up on Microsoft's page; then give it a rule of your own in [rules] dir.";
+        let unknown =
+            "Look the number up on Microsoft's page; then give it a rule of your own in [rules] dir.";
         let none = "Read the record itself: the service named no reason. For a refresh look at its error in Power BI.";
         for (code, label, fix) in [(Code::Unknown, UNKNOWN, unknown), (Code::None, "none", none)] {
-            self.rule_info(&Cow::Borrowed(label), &title(catalogue, code), "other", fix, GENERAL_PAGE.to_owned());
+            self.rule_info(
+                &Cow::Borrowed(label),
+                &title(catalogue, code),
+                "other",
+                fix,
+                GENERAL_PAGE.to_owned(),
+            );
         }
         families.rules_loaded.set(&[Cow::Borrowed("embedded")], catalogue.embedded_count() as f64);
         families.rules_loaded.set(&[Cow::Borrowed("override")], catalogue.override_count() as f64);
@@ -138,7 +147,9 @@ impl Metrics {
         let families = &self.families;
         for category in LogCategory::ALL {
             for outcome in Outcome::ALL {
-                families.records.declare(&[Cow::Borrowed(category.as_str()), Cow::Borrowed(outcome.as_str())]);
+                families
+                    .records
+                    .declare(&[Cow::Borrowed(category.as_str()), Cow::Borrowed(outcome.as_str())]);
             }
         }
         for kind in [Kind::SignIn, Kind::Refresh] {
@@ -174,7 +185,8 @@ impl Metrics {
         families.processed.add(std::slice::from_ref(&topic), tally.messages - rejected);
         let fixed = |word: &'static str| Cow::Borrowed(word);
         for reason in Reason::ALL {
-            let [messages, records] = [&tally.rejected_messages, &tally.rejected_records].map(|counts| counts[*reason as usize]);
+            let [messages, records] =
+                [&tally.rejected_messages, &tally.rejected_records].map(|counts| counts[*reason as usize]);
             let labels = [topic.clone(), fixed(reason.as_str())];
             add_some(&families.messages_rejected, &labels, messages);
             add_some(&families.records_rejected, &labels, records);
@@ -204,7 +216,8 @@ impl Metrics {
         let families = &self.families;
         let mut unknown: FxHashMap<Code, u64> = FxHashMap::default();
         let events = tally.events.iter().map(|(key, seen)| {
-            let code = if key.known || key.code == Code::None { code_label(key.code) } else { fixed_unknown() };
+            let code =
+                if key.known || key.code == Code::None { code_label(key.code) } else { fixed_unknown() };
             if !key.known && key.code != Code::None {
                 *unknown.entry(key.code).or_default() += seen.count;
             }
@@ -233,7 +246,11 @@ impl Metrics {
         let rows = tally.apps.iter().map(|(key, count)| {
             let (code, flow) = (key.code.unwrap_or(Code::None), key.flow.unwrap_or(Flow::Text));
             let code = [code_label(code)];
-            let code = if code[0] == "none" || families.mentions.has(&code) { code[0].clone() } else { fixed_unknown() };
+            let code = if code[0] == "none" || families.mentions.has(&code) {
+                code[0].clone()
+            } else {
+                fixed_unknown()
+            };
             let (tenant, app_id) = self.app_labels(&key.tenant, &key.app_id);
             ([code, Cow::Borrowed(flow.as_str()), tenant, app_id], *count)
         });
@@ -330,7 +347,9 @@ impl Metrics {
     pub fn forget_partition(&self, topic: &str, partition: i32) {
         let families = &self.families;
         let labels = partition_labels(topic, partition);
-        for table in [&families.lag_messages, &families.lag_seconds, &families.last_commit, &families.last_progress] {
+        for table in
+            [&families.lag_messages, &families.lag_seconds, &families.last_commit, &families.last_progress]
+        {
             table.remove(&labels);
         }
     }

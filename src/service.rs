@@ -35,7 +35,8 @@ mod worker;
 
 use batch::Batches;
 use context::{Context, commit, now_ms};
-use progress::{Progress, TopicPartition};
+use progress::Progress;
+pub use progress::TopicPartition;
 use start::Beginning;
 
 /// How long one poll waits for a message; also how often housekeeping gets its turn in a quiet stream.
@@ -127,8 +128,9 @@ impl Service {
     pub fn consume(&self) -> anyhow::Result<()> {
         let kafka = &self.settings.kafka;
         let context = Context::new(Arc::clone(&self.progress), Arc::clone(&self.metrics), kafka.start);
-        let consumer: BaseConsumer<Context> =
-            client_config(&self.settings).create_with_context(context).context("cannot create the Kafka client")?;
+        let consumer: BaseConsumer<Context> = client_config(&self.settings)
+            .create_with_context(context)
+            .context("cannot create the Kafka client")?;
         let topics: Vec<&str> = kafka.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics).with_context(|| format!("cannot subscribe to {}", topics.join(", ")))?;
         info!(brokers = kafka.brokers, topics = topics.join(","), group_id = kafka.group_id, "consuming");
@@ -166,7 +168,8 @@ impl Health for Service {
         let turned_at = self.turned_at.load(Ordering::Relaxed);
         let silent_ms = now_ms() - turned_at;
         let limit = i64::try_from(TURN_LIMIT.as_millis()).expect("a minute fits");
-        (turned_at > 0 && silent_ms > limit).then(|| format!("the poll loop has not turned for {} s", silent_ms / 1000))
+        (turned_at > 0 && silent_ms > limit)
+            .then(|| format!("the poll loop has not turned for {} s", silent_ms / 1000))
     }
 
     fn unready(&self) -> Option<String> {
@@ -241,7 +244,11 @@ impl<'s, 'c> PollLoop<'s, 'c> {
         match self.service.progress.generation(&partition) {
             Some(generation) => self.batches.push(partition, generation, message),
             // Revoked while it was on its way: its new owner reads it again.
-            None => debug!(topic = &*partition.0, partition = partition.1, "message of a revoked partition dropped"),
+            None => debug!(
+                topic = &*partition.0,
+                partition = partition.1,
+                "message of a revoked partition dropped"
+            ),
         }
     }
 
@@ -253,7 +260,8 @@ impl<'s, 'c> PollLoop<'s, 'c> {
             return;
         }
         let Ok(assignment) = self.consumer.assignment() else { return };
-        let result = if has_room { self.consumer.resume(&assignment) } else { self.consumer.pause(&assignment) };
+        let result =
+            if has_room { self.consumer.resume(&assignment) } else { self.consumer.pause(&assignment) };
         match result {
             Ok(()) => self.is_paused = !has_room,
             Err(error) => warn!(%error, "cannot pause or resume partitions"),
@@ -283,7 +291,9 @@ impl<'s, 'c> PollLoop<'s, 'c> {
             self.gauges_at = now;
             self.gauges();
         }
-        if context.needs_repair.load(Ordering::Relaxed) && now.duration_since(self.repaired_at) >= REPAIR_EVERY {
+        if context.needs_repair.load(Ordering::Relaxed)
+            && now.duration_since(self.repaired_at) >= REPAIR_EVERY
+        {
             self.repaired_at = now;
             self.repair();
         }
@@ -297,7 +307,8 @@ impl<'s, 'c> PollLoop<'s, 'c> {
         if is_early || context.has_connected.load(Ordering::Relaxed) {
             return None;
         }
-        let trouble = context.client_log.trouble().filter(|trouble| trouble.kind != TroubleKind::Unreachable)?;
+        let trouble =
+            context.client_log.trouble().filter(|trouble| trouble.kind != TroubleKind::Unreachable)?;
         Some(format!("cannot connect to {}: {}", self.service.settings.kafka.brokers, trouble.reason))
     }
 
@@ -341,7 +352,12 @@ impl<'s, 'c> PollLoop<'s, 'c> {
             }
             self.service.progress.reposition(partition, *offset);
             self.service.progress.high(partition, *high);
-            info!(topic = &*partition.0, partition = partition.1, offset, "partition goes on at another offset");
+            info!(
+                topic = &*partition.0,
+                partition = partition.1,
+                offset,
+                "partition goes on at another offset"
+            );
         }
     }
 
@@ -353,15 +369,21 @@ impl<'s, 'c> PollLoop<'s, 'c> {
                 self.service.fail("the Kafka client failed for good");
                 error!(%error, "the Kafka client cannot go on");
                 let advice = match code {
-                    RDKafkaErrorCode::FencedInstanceId => "another process uses the same [kafka] group_instance_id",
+                    RDKafkaErrorCode::FencedInstanceId => {
+                        "another process uses the same [kafka] group_instance_id"
+                    }
                     _ => "start it again",
                 };
                 return Err(anyhow::anyhow!("the Kafka client failed for good: {error}; {advice}"));
             }
             KafkaError::MessageConsumption(
-                RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownPartition,
+                RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownPartition,
             ) => self.note_missing_topics(),
-            KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+            KafkaError::MessageConsumption(
+                RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
+            ) => {
                 context.needs_repair.store(true, Ordering::Relaxed);
             }
             error => {
@@ -378,12 +400,17 @@ impl<'s, 'c> PollLoop<'s, 'c> {
         let wanted = self.service.settings.kafka.topics.iter().filter(|topic| !topic.starts_with('^'));
         let metadata = self.consumer.fetch_metadata(None, Duration::from_secs(5));
         let exists = |topic: &str| {
-            metadata.as_ref().is_ok_and(|metadata| metadata.topics().iter().any(|known| known.name() == topic))
+            metadata
+                .as_ref()
+                .is_ok_and(|metadata| metadata.topics().iter().any(|known| known.name() == topic))
         };
         let missing: Vec<String> = wanted.filter(|topic| !exists(topic)).cloned().collect();
         let mut known = self.service.missing_topics.lock().expect("no code panics while it holds this lock");
         if !missing.is_empty() && *known != missing {
-            warn!(topics = missing.join(","), "waiting for topics that do not exist yet; create them or correct [kafka] topics");
+            warn!(
+                topics = missing.join(","),
+                "waiting for topics that do not exist yet; create them or correct [kafka] topics"
+            );
         }
         *known = missing;
     }

@@ -41,7 +41,11 @@ pub async fn bind(listen: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
 }
 
 /// Serves until `stop` is done.
-pub async fn serve(listener: TcpListener, site: Site, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    site: Site,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
     let routes = Router::new()
         .route("/", get(index))
         .route("/metrics", get(metrics))
@@ -117,7 +121,9 @@ mod tests {
     #[test]
     fn pages_answer_to_own_names_only() {
         let hosts = ["aadstream.example".to_owned()];
-        for host in ["127.0.0.1:9877", "[::1]:9877", "localhost", "LOCALHOST:1", "aadstream.example", "10.0.0.7"] {
+        for host in
+            ["127.0.0.1:9877", "[::1]:9877", "localhost", "LOCALHOST:1", "aadstream.example", "10.0.0.7"]
+        {
             assert!(is_own_host(host, &hosts), "{host}");
         }
         for host in ["", "evil.example", "evil.example:9877", "aadstream.example.evil.example"] {

@@ -53,7 +53,11 @@ pub struct Running {
 
 impl Running {
     /// Binds the address first, so that a second service on it fails before it joins the group.
-    pub fn start(settings: Settings, catalogue: Arc<Catalogue>, with_process_metrics: bool) -> anyhow::Result<Self> {
+    pub fn start(
+        settings: Settings,
+        catalogue: Arc<Catalogue>,
+        with_process_metrics: bool,
+    ) -> anyhow::Result<Self> {
         let options = MetricsOptions {
             birth_hold: settings.metrics.birth_hold,
             external_url: settings.web.external_url.clone(),

@@ -72,7 +72,8 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<Exit> {
 
 /// The counts in the text exposition format, as a service that had read the same would show them.
 fn exposition(report: &Report<'_>, catalogue: &Catalogue) -> String {
-    let metrics = Metrics::new(catalogue, MetricsOptions { birth_hold: Duration::ZERO, ..MetricsOptions::default() });
+    let metrics =
+        Metrics::new(catalogue, MetricsOptions { birth_hold: Duration::ZERO, ..MetricsOptions::default() });
     metrics.consumed("scan", report.tally.messages, report.tally.bytes);
     metrics.record(&report.tally, "scan");
     let (_, text) = metrics.encode(false);

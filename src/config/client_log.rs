@@ -67,7 +67,8 @@ impl ClientLog {
 
     /// Takes a line of librdkafka's log, or the text of its error callback.
     pub fn note(&self, facility: &str, line: &str) {
-        let line = line.strip_prefix("[thrd:").and_then(|rest| rest.split_once("]: ")).map_or(line, |(_, it)| it);
+        let line =
+            line.strip_prefix("[thrd:").and_then(|rest| rest.split_once("]: ")).map_or(line, |(_, it)| it);
         let mut memory = self.memory();
         if facility == "CONFWARN" {
             if memory.warnings.len() < WARNINGS_MAX {
@@ -158,7 +159,8 @@ fn classify(broker: &str, what: &str, state: &str) -> Option<(TroubleKind, Strin
             ),
         ));
     }
-    let wants_certificate = ["alert bad certificate", "certificate required", "client SSL authentication might"];
+    let wants_certificate =
+        ["alert bad certificate", "certificate required", "client SSL authentication might"];
     if wants_certificate.iter().any(|words| has(words)) {
         return Some((
             Refused,
@@ -168,7 +170,8 @@ fn classify(broker: &str, what: &str, state: &str) -> Option<(TroubleKind, Strin
             ),
         ));
     }
-    let no_tls = ["unexpected eof", "wrong version number", "PLAINTEXT broker listener", "packet length too long"];
+    let no_tls =
+        ["unexpected eof", "wrong version number", "PLAINTEXT broker listener", "packet length too long"];
     if state.contains("SSL_HANDSHAKE") && no_tls.iter().any(|words| has(words)) {
         return Some((
             Mismatch,
@@ -180,7 +183,9 @@ fn classify(broker: &str, what: &str, state: &str) -> Option<(TroubleKind, Strin
     if has("connecting to a SSL listener") {
         return Some((
             Mismatch,
-            format!("the listener {broker} speaks TLS, or is no Kafka: set security.protocol to ssl or sasl_ssl"),
+            format!(
+                "the listener {broker} speaks TLS, or is no Kafka: set security.protocol to ssl or sasl_ssl"
+            ),
         ));
     }
     if has("broker might require SASL") {
@@ -295,7 +300,10 @@ mod tests {
         let log = ClientLog::default();
         let refused = "[thrd:h:9/b]: h:9/b: SASL authentication error: no (after 1ms in state AUTH_REQ)";
         log.note("FAIL", refused);
-        log.note("FAIL", "i:9/b: Connect to ipv4#1:9 failed: Connection refused (after 0ms in state CONNECT)");
+        log.note(
+            "FAIL",
+            "i:9/b: Connect to ipv4#1:9 failed: Connection refused (after 0ms in state CONNECT)",
+        );
         assert_eq!(log.reason().unwrap(), "the broker h:9 refused the user or the password: no");
         log.forget();
         assert_eq!(log.reason(), None);

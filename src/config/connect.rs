@@ -78,7 +78,8 @@ fn fetch(settings: &Settings) -> Result<Metadata, String> {
 fn find_topic(topic: &str, metadata: &Metadata) -> Result<String, String> {
     let names = || metadata.topics().iter().map(|topic| topic.name());
     if topic.starts_with('^') {
-        let pattern = Regex::new(topic).map_err(|error| format!("cannot try the pattern `{topic}`: {error}"))?;
+        let pattern =
+            Regex::new(topic).map_err(|error| format!("cannot try the pattern `{topic}`: {error}"))?;
         let matches = names().filter(|name| pattern.is_match(name)).count();
         return match matches {
             0 => Err(format!("no topic matches `{topic}`")),

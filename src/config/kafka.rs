@@ -18,13 +18,19 @@ const OWNED: &[(&str, &str)] = &[
     ("metadata.broker.list", "use `brokers` in [kafka]"),
     ("group.id", "use `group_id` in [kafka]"),
     ("group.instance.id", "use `group_instance_id` in [kafka]"),
-    ("auto.offset.reset", "use `start` in [kafka]; offsets that retention took are sought and counted by aadstream"),
+    (
+        "auto.offset.reset",
+        "use `start` in [kafka]; offsets that retention took are sought and counted by aadstream",
+    ),
     ("enable.auto.commit", COMMITS),
     ("auto.commit.enable", COMMITS),
     ("auto.commit.interval.ms", COMMITS),
     ("enable.auto.offset.store", COMMITS),
     ("offset.store.method", COMMITS),
-    ("partition.assignment.strategy", "it is cooperative-sticky, and a group cannot mix it with another strategy"),
+    (
+        "partition.assignment.strategy",
+        "it is cooperative-sticky, and a group cannot mix it with another strategy",
+    ),
     ("enable.partition.eof", "aadstream reads on at the end of a partition"),
     ("statistics.interval.ms", "the lag metrics need it at a fixed value"),
     ("queued.min.messages", "use `memory_limit_bytes` in [kafka]"),
@@ -127,7 +133,8 @@ pub(super) fn own_options(settings: &Settings) -> BTreeMap<String, String> {
     set("enable.auto.offset.store", "false");
     // A lost offset must be seen and its gap counted; the other values jump silently.
     set("auto.offset.reset", "error");
-    let is_new_protocol = kafka.options.get("group.protocol").is_some_and(|value| value.expose() == "consumer");
+    let is_new_protocol =
+        kafka.options.get("group.protocol").is_some_and(|value| value.expose() == "consumer");
     if !is_new_protocol {
         // A rebalance takes only the partitions that move. The new protocol assigns on the broker.
         set("partition.assignment.strategy", "cooperative-sticky");
@@ -146,8 +153,8 @@ pub(super) fn own_options(settings: &Settings) -> BTreeMap<String, String> {
     set("check.crcs", "true");
     // Firewalls and Azure drop idle connections without a word.
     set("socket.keepalive.enable", "true");
-    // A topic that is created later, or matches a pattern later, is found within a minute.
-    set("topic.metadata.refresh.interval.ms", "60000");
+    // A topic that is created later, or matches a pattern later, is found soon.
+    set("topic.metadata.refresh.interval.ms", "10000");
     // Brokers with a metrics subscription would get our client's; nobody asked for that.
     set("enable.metrics.push", "false");
     if kafka.profile == Some(Profile::EventHubs) {
@@ -242,7 +249,10 @@ impl Settings {
                 ),
             );
         }
-        if is_sasl && mechanism == "OAUTHBEARER" && value_of("enable.sasl.oauthbearer.unsecure.jwt") != Some("true") {
+        if is_sasl
+            && mechanism == "OAUTHBEARER"
+            && value_of("enable.sasl.oauthbearer.unsecure.jwt") != Some("true")
+        {
             push(
                 "kafka.options.sasl.mechanisms",
                 "cannot use OAUTHBEARER: this version fetches no tokens; use PLAIN, SCRAM or client certificates"
@@ -303,15 +313,20 @@ impl Settings {
         };
         let mut odd: Vec<&str> = self.apps.keys().map(String::as_str).filter(|id| !is_guid(id)).collect();
         odd.sort_unstable();
-        warnings.extend(odd.iter().map(|id| format!("the id `{id}` in [[apps]] is no GUID: no record will match it")));
+        warnings.extend(
+            odd.iter().map(|id| format!("the id `{id}` in [[apps]] is no GUID: no record will match it")),
+        );
         for (name, rest, _) in environment.ours().filter(|(_, rest, _)| !rest.contains("__")) {
             // One underscore where two belong; other variables of this prefix are somebody else's.
-            let meant = ["KAFKA", "INPUT", "RULES", "PRIVACY", "METRICS", "WEB", "LOG"].into_iter().find_map(|table| {
-                let key = rest.strip_prefix(table)?.strip_prefix('_')?.to_lowercase();
-                let known = super::tables::KEYS.iter().any(|known| *known == key);
-                known.then(|| format!("AADSTREAM_{table}__{}", key.to_uppercase()))
-            });
-            warnings.extend(meant.map(|meant| format!("the variable {name} is not used; did you mean {meant}?")));
+            let meant = ["KAFKA", "INPUT", "RULES", "PRIVACY", "METRICS", "WEB", "LOG"].into_iter().find_map(
+                |table| {
+                    let key = rest.strip_prefix(table)?.strip_prefix('_')?.to_lowercase();
+                    let known = super::tables::KEYS.iter().any(|known| *known == key);
+                    known.then(|| format!("AADSTREAM_{table}__{}", key.to_uppercase()))
+                },
+            );
+            warnings
+                .extend(meant.map(|meant| format!("the variable {name} is not used; did you mean {meant}?")));
         }
         warnings
     }

@@ -159,11 +159,9 @@ pub(super) fn integer(
         let expected = format!("expected a whole number of {unit} from {} to {}", range.start(), range.end());
         let number = match value {
             Value::Integer(number) => number,
-            Value::Variable(text) => text
-                .trim()
-                .replace('_', "")
-                .parse()
-                .map_err(|_| format!("{expected}, found `{text}`"))?,
+            Value::Variable(text) => {
+                text.trim().replace('_', "").parse().map_err(|_| format!("{expected}, found `{text}`"))?
+            }
             other => return Err(format!("{expected}, found {}", other.kind())),
         };
         if range.contains(&number) { Ok(number) } else { Err(format!("{expected}, found {number}")) }

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::kafka::{check_option, refusal};
-use super::read::{
-    Notes, Section, boolean, filled, integer, optional, seconds, size, text, texts, word,
-};
+use super::read::{Notes, Section, boolean, filled, integer, optional, seconds, size, text, texts, word};
 use super::secret::{self, Secret, SecretSource};
 use super::source::{Item, Origin, Table, Value};
-use super::{Input, Kafka, Log, LogFormat, Metrics, OptionValue, Privacy, Profile, Rules, Settings, Start, Web};
+use super::{
+    Input, Kafka, Log, LogFormat, Metrics, OptionValue, Privacy, Profile, Rules, Settings, Start, Web,
+};
 use crate::catalogue::SeverityOverride;
 use crate::catalogue::problem::did_you_mean;
 use crate::code::{self, Code};
@@ -30,9 +30,27 @@ pub(super) const LEVELS: [(&str, tracing::Level); 5] = [
 
 /// Keys that somebody may type into a variable with one underscore too few.
 pub(super) const KEYS: [&str; 21] = [
-    "brokers", "topics", "group_id", "start", "group_instance_id", "memory_limit_bytes", "startup_timeout_seconds",
-    "shutdown_timeout_seconds", "profile", "text_entries", "max_message_bytes", "dedupe_sign_ins", "workers", "dir",
-    "forward_ids", "birth_hold_seconds", "listen", "external_url", "hosts", "format", "level",
+    "brokers",
+    "topics",
+    "group_id",
+    "start",
+    "group_instance_id",
+    "memory_limit_bytes",
+    "startup_timeout_seconds",
+    "shutdown_timeout_seconds",
+    "profile",
+    "text_entries",
+    "max_message_bytes",
+    "dedupe_sign_ins",
+    "workers",
+    "dir",
+    "forward_ids",
+    "birth_hold_seconds",
+    "listen",
+    "external_url",
+    "hosts",
+    "format",
+    "level",
 ];
 
 /// Below this not even the smallest queue and one message of a megabyte fit.
@@ -50,7 +68,8 @@ const TOPIC_LETTERS_MAX: usize = 249;
 pub(super) fn settings(table: Table, notes: &mut Notes<'_>) -> Settings {
     let mut root = Section::new("", table, notes);
     let later = "forwarding events is not in this version; remove the table";
-    let tables = ["kafka", "input", "rules", "privacy", "metrics", "web", "log"].map(|key| root.take_table(key));
+    let tables =
+        ["kafka", "input", "rules", "privacy", "metrics", "web", "log"].map(|key| root.take_table(key));
     let apps = root.take_item("apps");
     root.refuse("forward", later);
     root.refuse(
@@ -152,7 +171,9 @@ fn option_value(key: &str, value: Value, notes: &Notes<'_>) -> Result<OptionValu
         Value::Integer(number) => number.to_string(),
         Value::Boolean(value) => value.to_string(),
         Value::Table(table) => return reference(table, notes).map(OptionValue::Secret),
-        other => return Err(format!("expected a text, a whole number, true or false, found {}", other.kind())),
+        other => {
+            return Err(format!("expected a text, a whole number, true or false, found {}", other.kind()));
+        }
     };
     if secret::is_secret(key) {
         return Ok(OptionValue::Secret(Secret::new(plain, SecretSource::Plain)));
@@ -205,7 +226,8 @@ fn read_rules(table: Table, notes: &mut Notes<'_>) -> Rules {
         let result = if severity.iter().any(|earlier| earlier.code == code) {
             Err(format!("{code} stands twice in [rules.severity]"))
         } else {
-            severity_override(code, value).map_err(|reason| format!("cannot use `rules.severity.{key}`: {reason}"))
+            severity_override(code, value)
+                .map_err(|reason| format!("cannot use `rules.severity.{key}`: {reason}"))
         };
         match result {
             Ok(word) => {

@@ -33,6 +33,8 @@ pub struct Sketch<'a> {
     pub category: Option<&'a [u8]>,
     /// Something needs a closer look: a repeated key, an escape in a key, a control byte in a string.
     pub odd: bool,
+    /// Nested deeper than any log.
+    pub is_deep: bool,
 }
 
 /// Takes the pieces in the order of the input.
@@ -284,7 +286,7 @@ impl<'a, R: Receiver<'a>> Framer<'a, '_, R> {
                     return Ok(Object::Envelope { array: at + 1 });
                 }
             }
-            let value = self.value(at, first, &mut sketch.odd)?;
+            let value = self.value(at, first, &mut sketch)?;
             note(name, value, &mut sketch, ids);
             at = skip_blank(bytes, at + value.len());
             match *bytes.get(at).ok_or(Break::Open)? {
@@ -296,12 +298,12 @@ impl<'a, R: Receiver<'a>> Framer<'a, '_, R> {
     }
 
     /// The bytes of the value at `at`.
-    fn value(&self, at: usize, first: u8, odd: &mut bool) -> Result<&'a [u8], Break> {
+    fn value(&self, at: usize, first: u8, sketch: &mut Sketch<'_>) -> Result<&'a [u8], Break> {
         let bytes = self.bytes;
         match first {
             b'"' => {
                 let string = string(bytes, at)?;
-                *odd |= string.control;
+                sketch.odd |= string.control;
                 Ok(&bytes[at..string.end])
             }
             b'{' | b'[' => {
@@ -309,7 +311,8 @@ impl<'a, R: Receiver<'a>> Framer<'a, '_, R> {
                 match walker.feed(&bytes[at..]) {
                     Walk::Closed(length) => {
                         let value = &bytes[at..at + length];
-                        *odd |= walker.control_in_string;
+                        sketch.odd |= walker.control_in_string;
+                        sketch.is_deep |= walker.is_deep;
                         if value[length - 1] == first + 2 {
                             Ok(value)
                         } else {
@@ -355,16 +358,13 @@ impl<'a, R: Receiver<'a>> Framer<'a, '_, R> {
                     Ok(next) => at = next,
                     Err(resume) => return Elements::Resume(resume),
                 },
-                _ => {
-                    let mut odd = false;
-                    match self.value(at, *first, &mut odd) {
-                        Ok(value) => {
-                            self.receiver.broken(value, Reason::UnknownShape);
-                            at += value.len();
-                        }
-                        Err(reason) => return Elements::Resume(self.give_up(at, reason)),
+                _ => match self.value(at, *first, &mut Sketch::default()) {
+                    Ok(value) => {
+                        self.receiver.broken(value, Reason::UnknownShape);
+                        at += value.len();
                     }
-                }
+                    Err(reason) => return Elements::Resume(self.give_up(at, reason)),
+                },
             }
         }
     }

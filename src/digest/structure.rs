@@ -27,7 +27,13 @@ pub struct Walker {
     escaped: u64,
     /// A byte below 0x20 stood inside a string: no valid JSON, though some writers do it.
     pub control_in_string: bool,
+    /// The value is nested deeper than any log: at the end of some block more than [`DEPTH_MAX`] brackets were open.
+    pub is_deep: bool,
 }
+
+/// Brackets that may be open at once. Real records nest about ten deep; parsers of whoever reads our events have limits
+/// of this kind too.
+const DEPTH_MAX: u64 = 128;
 
 impl Walker {
     /// A walker that is inside a value already, behind its opening bracket.
@@ -101,6 +107,7 @@ impl Walker {
         let close_count = u64::from(closes.count_ones());
         if self.depth > close_count {
             self.depth = self.depth + u64::from(opens.count_ones()) - close_count;
+            self.is_deep |= self.depth > DEPTH_MAX;
             return Walk::Open;
         }
         let mut brackets = opens | closes;

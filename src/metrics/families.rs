@@ -2,7 +2,8 @@
 
 use super::table::{Clock, Label, Shape, Table};
 use super::{
-    Collector, Cow, Duration, Histogram, HistogramOpts, HistogramVec, IntCounter, IntGauge, MetricType, Registry, register,
+    Collector, Cow, Duration, Histogram, HistogramOpts, HistogramVec, IntCounter, IntGauge, MetricType,
+    Registry, register,
 };
 use std::sync::{Arc, Mutex};
 
@@ -80,7 +81,10 @@ impl Collector for Shared {
 
 impl Families {
     /// Registers every family.
-    #[expect(clippy::too_many_lines, reason = "one flat list of the program's metrics, in the order of README")]
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one flat list of the program's metrics, in the order of README"
+    )]
     pub fn register(registry: &Registry, hold: Duration, clock: Clock) -> Self {
         let table = |kind, name, labels, help| {
             let shape = Shape { name, help, labels, kind, limit: CLOSED, folds: &[], holds: false };
@@ -185,7 +189,12 @@ impl Families {
                 &["code", "title", "category", "fix", "runbook_url"],
                 "What the catalogue says of a code; fix is the first step.",
             ),
-            consumed: table(COUNTER, "aadstream_messages_consumed_total", topic, "Messages taken from Kafka."),
+            consumed: table(
+                COUNTER,
+                "aadstream_messages_consumed_total",
+                topic,
+                "Messages taken from Kafka.",
+            ),
             processed: table(
                 COUNTER,
                 "aadstream_messages_processed_total",
@@ -223,7 +232,10 @@ impl Families {
                 "Rejected messages and pieces that were not kept, by reason.",
             ),
             commits: counter("aadstream_commits_total", "Offset commits that the brokers confirmed."),
-            commit_failures: counter("aadstream_commit_failures_total", "Offset commits that failed; they are repeated."),
+            commit_failures: counter(
+                "aadstream_commit_failures_total",
+                "Offset commits that failed; they are repeated.",
+            ),
             rebalances: table(
                 COUNTER,
                 "aadstream_rebalances_total",
@@ -254,13 +266,32 @@ impl Families {
                 partition,
                 "When a message of the partition was last digested.",
             ),
-            assigned_partitions: gauge("aadstream_assigned_partitions", "Partitions assigned to this process."),
-            paused_partitions: gauge("aadstream_paused_partitions", "Partitions paused because too much is in flight."),
-            in_flight_bytes: gauge("aadstream_in_flight_bytes", "Bytes of messages taken from Kafka and not yet digested."),
+            assigned_partitions: gauge(
+                "aadstream_assigned_partitions",
+                "Partitions assigned to this process.",
+            ),
+            paused_partitions: gauge(
+                "aadstream_paused_partitions",
+                "Partitions paused because too much is in flight.",
+            ),
+            in_flight_bytes: gauge(
+                "aadstream_in_flight_bytes",
+                "Bytes of messages taken from Kafka and not yet digested.",
+            ),
             source_delay: source_delay(registry),
             step_duration: step_duration(registry),
-            rules_loaded: table(GAUGE, "aadstream_rules_loaded", &["origin"], "Rules in force, embedded or of [rules] dir."),
-            build_info: table(GAUGE, "aadstream_build_info", &["version", "revision"], "Version of the program."),
+            rules_loaded: table(
+                GAUGE,
+                "aadstream_rules_loaded",
+                &["origin"],
+                "Rules in force, embedded or of [rules] dir.",
+            ),
+            build_info: table(
+                GAUGE,
+                "aadstream_build_info",
+                &["version", "revision"],
+                "Version of the program.",
+            ),
             events,
             mentions,
             unknown_codes,
@@ -298,7 +329,8 @@ impl Families {
         ];
         let tables = tables.map(|(name, table)| (name, Arc::clone(table))).to_vec();
         let size = |name, help, kind, of: fn(&Table) -> f64| {
-            let shape = Shape { name, help, labels: &["table"], kind, limit: CLOSED, folds: &[], holds: false };
+            let shape =
+                Shape { name, help, labels: &["table"], kind, limit: CLOSED, folds: &[], holds: false };
             let shown = Table::new(shape, Duration::ZERO, std::time::Instant::now);
             register(registry, Sizes { shown, tables: tables.clone(), of });
         };
@@ -306,9 +338,12 @@ impl Families {
         size("aadstream_series_limit", "Series that a table may have before it folds.", GAUGE, |table| {
             table.shape().limit as f64
         });
-        size("aadstream_series_overflow_total", "Label values that were folded into `_other`.", COUNTER, |table| {
-            table.size().1 as f64
-        });
+        size(
+            "aadstream_series_overflow_total",
+            "Label values that were folded into `_other`.",
+            COUNTER,
+            |table| table.size().1 as f64,
+        );
     }
 }
 
@@ -331,7 +366,8 @@ fn source_delay(registry: &Registry) -> Histogram {
 fn step_duration(registry: &Registry) -> HistogramVec {
     let buckets = vec![0.0001, 0.0005, 0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0];
     let options =
-        HistogramOpts::new("aadstream_step_duration_seconds", "Time that a batch spends in a step.").buckets(buckets);
+        HistogramOpts::new("aadstream_step_duration_seconds", "Time that a batch spends in a step.")
+            .buckets(buckets);
     let histogram = HistogramVec::new(options, &["step"]).expect("the name and the buckets are well formed");
     for step in ["wait", "digest", "record"] {
         let _shown_from_the_start = histogram.with_label_values(&[step]);

@@ -173,7 +173,8 @@ impl Collector for Table {
         // Encoding and sorting happen outside the lock: a scrape must not stop the counting.
         drop(state);
         series.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        let metrics: Vec<Metric> = series.into_iter().map(|(labels, value)| self.metric(&labels, value)).collect();
+        let metrics: Vec<Metric> =
+            series.into_iter().map(|(labels, value)| self.metric(&labels, value)).collect();
         if metrics.is_empty() {
             return Vec::new();
         }
@@ -212,9 +213,11 @@ impl Table {
 /// A value from a log as a label: bounded, without control and bidirectional marks, never empty.
 pub fn label(value: &str) -> Label {
     let is_plain = |c: char| {
-        !c.is_control() && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        !c.is_control()
+            && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
-    let mut clean: String = value.chars().take(LABEL_BYTES).map(|c| if is_plain(c) { c } else { '\u{fffd}' }).collect();
+    let mut clean: String =
+        value.chars().take(LABEL_BYTES).map(|c| if is_plain(c) { c } else { '\u{fffd}' }).collect();
     let mut end = clean.len().min(LABEL_BYTES);
     while !clean.is_char_boundary(end) {
         end -= 1;
@@ -277,7 +280,10 @@ mod tests {
             ours.add(&row(labels), 1);
         }
         ours.end_holds();
-        assert_eq!(shown(&ours), [("|abc|".to_owned(), 1.0), ("a|bc|".to_owned(), 1.0), ("ab|c|".to_owned(), 1.0)]);
+        assert_eq!(
+            shown(&ours),
+            [("|abc|".to_owned(), 1.0), ("a|bc|".to_owned(), 1.0), ("ab|c|".to_owned(), 1.0)]
+        );
         assert_eq!(crates.with_label_values(&["ab", "c", ""]).get(), 3, "why this table exists");
     }
 

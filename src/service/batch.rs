@@ -50,7 +50,10 @@ impl<'c> Batches<'c> {
     /// are digested in order.
     pub fn push(&mut self, partition: TopicPartition, generation: u64, message: BorrowedMessage<'c>) {
         let worker = partition.1.unsigned_abs() as usize % self.workers.len();
-        let at = self.open.iter().position(|(owner, batch)| *owner == worker && Arc::ptr_eq(&batch.topic, &partition.0));
+        let at = self
+            .open
+            .iter()
+            .position(|(owner, batch)| *owner == worker && Arc::ptr_eq(&batch.topic, &partition.0));
         let at = at.unwrap_or_else(|| {
             let topic = Arc::clone(&partition.0);
             self.open.push((worker, Batch { topic, messages: Vec::new(), shares: Vec::new(), bytes: 0 }));

@@ -18,8 +18,8 @@ use tracing::{debug, info, warn};
 use super::progress::{Progress, TopicPartition};
 use super::start::{Beginning, beginnings};
 use crate::config::Start;
-use crate::digest::time::Millis;
 use crate::config::client_log::ClientLog;
+use crate::digest::time::Millis;
 use crate::log::Rarely;
 use crate::metrics::Metrics;
 
@@ -69,7 +69,12 @@ impl Context {
         for beginning in found.iter().filter(|beginning| beginning.lost > 0) {
             let (topic, partition) = &beginning.partition;
             self.metrics.messages_lost(topic, beginning.lost);
-            warn!(topic = &**topic, partition, lost = beginning.lost, "messages were deleted before they were read");
+            warn!(
+                topic = &**topic,
+                partition,
+                lost = beginning.lost,
+                "messages were deleted before they were read"
+            );
         }
         Ok(found)
     }
@@ -183,7 +188,10 @@ impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.client_log.note(facility, message);
         match level {
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error => {
                 self.outage_line(message);
             }
             _ => debug!(facility, message, "kafka client"),

@@ -87,12 +87,14 @@ impl Progress {
     /// to be committed of them. The partitions are forgotten.
     pub fn revoke(&self, partitions: &[TopicPartition], deadline: Instant) -> Vec<(TopicPartition, i64)> {
         let mut state = self.wait_for(deadline, |state| {
-            let is_idle = |partition| state.partitions.get(partition).is_none_or(|partition| partition.batches == 0);
+            let is_idle =
+                |partition| state.partitions.get(partition).is_none_or(|partition| partition.batches == 0);
             partitions.iter().all(is_idle)
         });
         let mut commits = Vec::new();
         for partition in partitions {
-            if let Some(Partition { next_offset: Some(next), committed, .. }) = state.partitions.remove(partition)
+            if let Some(Partition { next_offset: Some(next), committed, .. }) =
+                state.partitions.remove(partition)
                 && committed != Some(next)
             {
                 commits.push((partition.clone(), next));
@@ -169,7 +171,10 @@ impl Progress {
     pub fn lags(&self) -> Vec<Lag> {
         let lag = |(key, partition): (&TopicPartition, &Partition)| Lag {
             partition: key.clone(),
-            messages: partition.high.zip(partition.next_offset).map(|(high, next)| (high - next).max(0).unsigned_abs()),
+            messages: partition
+                .high
+                .zip(partition.next_offset)
+                .map(|(high, next)| (high - next).max(0).unsigned_abs()),
             timestamp_ms: partition.timestamp_ms,
         };
         self.lock().partitions.iter().map(lag).collect()
@@ -196,7 +201,8 @@ impl Progress {
             if ready(&state) || left == Duration::ZERO {
                 return state;
             }
-            state = self.changed.wait_timeout(state, left).expect("no code panics while it holds this lock").0;
+            state =
+                self.changed.wait_timeout(state, left).expect("no code panics while it holds this lock").0;
         }
     }
 }

@@ -69,7 +69,11 @@ pub fn beginnings(
 }
 
 /// The first offset whose message is not older than `time`; `None` if all are.
-fn offset_at(consumer: &BaseConsumer<Context>, partition: &TopicPartition, time: Millis) -> KafkaResult<Option<i64>> {
+fn offset_at(
+    consumer: &BaseConsumer<Context>,
+    partition: &TopicPartition,
+    time: Millis,
+) -> KafkaResult<Option<i64>> {
     let mut asked = TopicPartitionList::new();
     asked.add_partition_offset(&partition.0, partition.1, Offset::Offset(time))?;
     let answer = consumer.offsets_for_times(asked, REQUEST)?;

@@ -73,7 +73,8 @@ fn input<'a>(topic: &'a str, message: &'a BorrowedMessage<'_>) -> Input<'a> {
 fn ids<'a>(message: &'a BorrowedMessage<'_>) -> EnvelopeIds<'a> {
     let mut ids = EnvelopeIds::default();
     for header in message.headers().into_iter().flat_map(Headers::iter) {
-        let value = header.value.and_then(|value| std::str::from_utf8(value).ok()).filter(|value| !value.is_empty());
+        let value =
+            header.value.and_then(|value| std::str::from_utf8(value).ok()).filter(|value| !value.is_empty());
         match header.key {
             "workspace-id" => ids.workspace_id = value,
             "dataset-id" => ids.dataset_id = value,
