@@ -253,6 +253,13 @@ impl Catalogue {
         found.map(|variant| variant.name)
     }
 
+    /// The code that a label or a word spells: an AADSTS or AADB2C code, or a literal of the catalogue.
+    pub fn find(&self, word: &str) -> Option<Code> {
+        let literal =
+            || self.literals().iter().find(|literal| **literal == word).map(|literal| Code::Named(literal));
+        Code::parse(word).or_else(literal)
+    }
+
     /// A hint for an unknown code: the rule of the longest known number that it begins with.
     pub fn family(&self, code: Code) -> Option<&Rule> {
         let (number, of): (u32, fn(u32) -> Code) = match code {

@@ -7,7 +7,9 @@ use crate::cli::{Cli, Color, Command};
 use crate::exit_code::{Exit, ExitError};
 
 pub mod config;
+pub mod demo;
 pub mod explain;
+mod exposition;
 pub mod rules;
 pub mod run;
 pub mod scan;
@@ -25,6 +27,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Rules(command) => rules::run(&command),
         Command::Scan(args) => scan::run(&args),
         Command::Run(args) => run::run(&args),
+        Command::Demo(args) => demo::run(&args),
         Command::Config(command) => config::run(&command),
         _ => Err(anyhow::anyhow!("this command is not built in yet")),
     }

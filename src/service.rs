@@ -34,7 +34,8 @@ mod start;
 mod worker;
 
 use batch::Batches;
-use context::{Context, commit, now_ms};
+pub use context::now_ms;
+use context::{Context, commit};
 use progress::Progress;
 pub use progress::TopicPartition;
 use start::Beginning;

@@ -99,6 +99,11 @@ impl Running {
         Ok(Self { service, address, shutdown_timeout, consumer, ended, stop_web, runtime })
     }
 
+    /// Runs a future on the service's runtime.
+    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(future);
+    }
+
     /// Waits for SIGINT or SIGTERM, or until the consumer ends by itself.
     pub fn wait_for_signal(&self) {
         let mut ended = self.ended.clone();

@@ -65,6 +65,11 @@ impl Stories {
 }
 
 impl Scenario {
+    /// Whether the story is one of those that come and go.
+    pub const fn is_passing(&self) -> bool {
+        self.to != u64::MAX
+    }
+
     /// The digits of an AADSTS code, as sign-in records carry it; 0 is success.
     pub fn number(&self) -> &str {
         self.code.as_deref().and_then(|code| code.strip_prefix("AADSTS")).unwrap_or("0")
