@@ -18,7 +18,7 @@ const POOL: usize = 4000;
 struct Random(u64);
 
 impl Random {
-    /// SplitMix64.
+    /// `SplitMix64`.
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -146,7 +146,7 @@ fn record(random: &mut Random, fails: bool, spaced: bool) -> (String, u32) {
         format!(r#"{{"errorCode":{code},"failureReason":"{text}"}}"#)
     };
     let mut policies = String::new();
-    for at in 0..1 + random.below(if is_app { 2 } else { 10 }) {
+    for at in 0..=random.below(if is_app { 2 } else { 10 }) {
         let _ = write!(
             policies,
             r#"{}{{"id":"{}","displayName":"CA{at:03}: Require \"strong\" sign-in","enforcedGrantControls":["Mfa"],"enforcedSessionControls":[],"result":"notApplied","conditionsSatisfied":3,"conditionsNotSatisfied":16}}"#,

@@ -208,7 +208,7 @@ impl Middle {
                 failpoint(payload);
                 match unpack::unpack(payload, self.options.max_message_bytes) {
                     _ if payload.len() > self.options.max_message_bytes => {
-                        pieces.reject_whole(Reason::TooLarge, payload)
+                        pieces.reject_whole(Reason::TooLarge, payload);
                     }
                     Err((reason, plain)) => pieces.reject_whole(reason, &plain),
                     Ok(plain) => message(&plain, self.options.text_entries, &mut pieces),
@@ -216,7 +216,7 @@ impl Middle {
                 pieces.end_message();
             }
             (Framing::Lines, payload) => {
-                frame::frame(payload.unwrap_or_default(), Entries::Lines, &mut pieces)
+                frame::frame(payload.unwrap_or_default(), Entries::Lines, &mut pieces);
             }
             (Framing::Elements(ids), payload) => {
                 frame::frame_elements(payload.unwrap_or_default(), &ids, &mut pieces);
@@ -325,7 +325,7 @@ fn message(plain: &[u8], entries: Entries, pieces: &mut Pieces<'_, '_>) {
                 match row.map(csv::StringRecord::from_byte_record) {
                     Ok(Ok(row)) => pieces.row(&header, &row),
                     Ok(Err(invalid)) => {
-                        pieces.broken(invalid.into_byte_record().as_slice(), Reason::InvalidUtf8)
+                        pieces.broken(invalid.into_byte_record().as_slice(), Reason::InvalidUtf8);
                     }
                     Err(_) => pieces.broken(&[], Reason::UnknownShape),
                 }

@@ -92,18 +92,18 @@ pub fn open(source: &Source, read: &Arc<AtomicU64>) -> anyhow::Result<Box<dyn Re
     } else if is_zstd(&head) {
         Box::new(zstd::Decoder::new(counted).with_context(|| format!("cannot unpack {}", source.name()))?)
     } else {
-        return Ok(decoded(head, counted));
+        return Ok(decoded(&head, counted));
     };
     let (head, plain) = peek(plain).with_context(|| format!("cannot unpack {}", source.name()))?;
-    Ok(decoded(head, plain))
+    Ok(decoded(&head, plain))
 }
 
 /// Read-ahead of a decoder.
 const BUFFER_BYTES: usize = 256 * 1024;
 
 /// Takes marks off; UTF-16 becomes UTF-8.
-fn decoded(head: Vec<u8>, plain: impl Read + Send + 'static) -> Box<dyn Read + Send> {
-    let is_marked = matches!(head.as_slice(), [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0xef, 0xbb, 0xbf, ..]);
+fn decoded(head: &[u8], plain: impl Read + Send + 'static) -> Box<dyn Read + Send> {
+    let is_marked = matches!(head, [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0xef, 0xbb, 0xbf, ..]);
     if !is_marked {
         return Box::new(plain);
     }

@@ -211,7 +211,6 @@ impl Metrics {
         self.record_refreshes(&tally.refreshes);
     }
 
-    #[expect(clippy::iter_over_hash_type, reason = "sums do not depend on order")]
     fn record_codes(&self, tally: &Tally) {
         let families = &self.families;
         let mut unknown: FxHashMap<Code, u64> = FxHashMap::default();

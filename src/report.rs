@@ -188,7 +188,6 @@ impl<'c> Row<'c> {
 }
 
 fn sorted<K: Ord, V>(map: &rustc_hash::FxHashMap<K, V>) -> Vec<(&K, &V)> {
-    #[expect(clippy::iter_over_hash_type, reason = "sorted right after")]
     let mut entries: Vec<(&K, &V)> = map.iter().collect();
     entries.sort_unstable_by(|a, b| a.0.cmp(b.0));
     entries

@@ -67,7 +67,7 @@ fn settings(broker: &Broker, args: &DemoArgs) -> Settings {
     let mut settings = Settings::default();
     settings.kafka.brokers = broker.address();
     settings.kafka.topics = TOPICS.iter().map(|topic| (*topic).to_owned()).collect();
-    settings.kafka.group_id = "aadstream-demo".to_owned();
+    "aadstream-demo".clone_into(&mut settings.kafka.group_id);
     settings.web.listen.clone_from(&args.listen);
     settings
 }
@@ -109,7 +109,7 @@ impl Demo<'_> {
     /// Sends what is due by the rate, as far as there is room.
     fn send(&mut self, started: Instant, broker: &mut Broker) -> anyhow::Result<()> {
         let elapsed = started.elapsed();
-        let due = (elapsed.as_secs_f64() * f64::from(self.args.rate)) as u64;
+        let due = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX) * u64::from(self.args.rate) / 1000;
         while self.sent < due {
             let message =
                 self.waiting.take().unwrap_or_else(|| self.traffic.next(elapsed.as_secs(), now_ms()));

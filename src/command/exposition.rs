@@ -8,6 +8,16 @@ pub struct Sample<'t> {
     pub value: f64,
 }
 
+/// A count as a whole number.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counters are whole and not negative"
+)]
+pub const fn whole(count: f64) -> u64 {
+    count as u64
+}
+
 impl Sample<'_> {
     /// The value of a label; empty if it has none of that name.
     pub fn label(&self, name: &str) -> &str {

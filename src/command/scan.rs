@@ -45,7 +45,7 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<Exit> {
     let scan = Scan::new(Middle::new(Arc::clone(&catalogue), options), &sources);
     errors.iter().for_each(|error| scan.report_error(error));
     let tally = match args.format {
-        ScanFormat::Events => scan.in_order(&sources)?,
+        ScanFormat::Events => scan.in_order(&sources),
         ScanFormat::Table | ScanFormat::Json | ScanFormat::Prometheus => {
             scan.parallel(&sources, threads(args.threads)).tally
         }
@@ -109,7 +109,7 @@ impl Scan {
     }
 
     /// Reads and digests in this thread and prints the events on the way, in the order of the input.
-    fn in_order(&self, sources: &[Source]) -> anyhow::Result<Tally> {
+    fn in_order(&self, sources: &[Source]) -> Tally {
         let mut tally = Tally::default();
         for source in sources {
             let mut place = Place { name: source.name(), ..Place::default() };
@@ -133,7 +133,7 @@ impl Scan {
                 self.report_error(&error);
             }
         }
-        Ok(tally)
+        tally
     }
 
     /// Gives every piece of `source` to `take`.
@@ -144,7 +144,7 @@ impl Scan {
     ) -> anyhow::Result<()> {
         let mut feed = Feed::new(&self.middle, files::open(source, &self.read)?);
         loop {
-            let piece = feed.next().with_context(|| format!("cannot read {}", source.name()))?;
+            let piece = feed.next_piece().with_context(|| format!("cannot read {}", source.name()))?;
             self.progress.set_position(self.read.load(Ordering::Relaxed));
             match piece {
                 Some(piece) => take(&mut feed, piece)?,

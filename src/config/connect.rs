@@ -76,7 +76,7 @@ fn fetch(settings: &Settings) -> Result<Metadata, String> {
 
 /// The pattern is tried with the syntax that librdkafka's and ours share.
 fn find_topic(topic: &str, metadata: &Metadata) -> Result<String, String> {
-    let names = || metadata.topics().iter().map(|topic| topic.name());
+    let names = || metadata.topics().iter().map(rdkafka::metadata::MetadataTopic::name);
     if topic.starts_with('^') {
         let pattern =
             Regex::new(topic).map_err(|error| format!("cannot try the pattern `{topic}`: {error}"))?;

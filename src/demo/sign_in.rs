@@ -76,7 +76,11 @@ pub fn write(who: Who, draft: &mut Draft<'_>) -> Vec<u8> {
     let count = if layout < 8 { 1 + draft.random.below(BATCH) } else { 1 + draft.random.below(4) };
     let records: Vec<Value> = (0..count).map(|_| record(who, draft)).collect();
     let lines = |records: &[Value], end: &str| {
-        records.iter().map(|record| format!("{record}{end}")).collect::<String>().into_bytes()
+        records
+            .iter()
+            .flat_map(|record| [record.to_string(), end.to_owned()])
+            .collect::<String>()
+            .into_bytes()
     };
     match layout {
         8 => Value::Array(records).to_string().into_bytes(),
@@ -195,7 +199,7 @@ fn spell(camel: &Value, spelling: Spelling, number: &str) -> Value {
         Spelling::PropertiesString => record["properties"] = json!(record["properties"].to_string()),
         Spelling::ResultNumber => record["resultType"] = json!(number.parse::<u32>().unwrap_or(0)),
         Spelling::ResultWord => {
-            record["resultType"] = json!(if number == "0" { "Success" } else { "Failure" })
+            record["resultType"] = json!(if number == "0" { "Success" } else { "Failure" });
         }
     }
     record

@@ -33,6 +33,7 @@ pub struct Message {
 pub struct Moment(pub Millis);
 
 impl Moment {
+    #[must_use]
     pub fn ago(self, seconds: usize) -> Self {
         Self(self.0 - i64::try_from(seconds).unwrap_or(0) * 1000)
     }

@@ -116,7 +116,7 @@ pub struct Reader<'c> {
     pub scanner: &'c Scanner,
 }
 
-impl<'c> Reader<'c> {
+impl Reader<'_> {
     /// A record: `cells` are the bytes it was read from.
     pub fn record<'a>(&self, mut fields: Fields<'a>, cells: &[&[u8]], ids: &EnvelopeIds<'a>) -> Found<'a> {
         let mut mentions = Mentions::default();
@@ -232,12 +232,13 @@ impl<'c> Reader<'c> {
                 verdict.map_or(source, |verdict| verdict.outcome)
             }
             None => match (said, status, word) {
-                (Said::Failed, _, _) => Outcome::Failure,
-                (Said::Interrupted, _, _) => Outcome::Interrupt,
-                (Said::Success, _, _) | (_, Said::Success, _) => Outcome::Success,
-                (Said::Missing, Said::Missing, Said::Success) => Outcome::Success,
-                (Said::Missing, Said::Missing, Said::Failed) => Outcome::Failure,
-                (Said::Missing, Said::Missing, Said::Interrupted) => Outcome::Interrupt,
+                (Said::Failed, _, _) | (Said::Missing, Said::Missing, Said::Failed) => Outcome::Failure,
+                (Said::Interrupted, _, _) | (Said::Missing, Said::Missing, Said::Interrupted) => {
+                    Outcome::Interrupt
+                }
+                (Said::Success, _, _)
+                | (_, Said::Success, _)
+                | (Said::Missing, Said::Missing, Said::Success) => Outcome::Success,
                 _ => Outcome::Undetermined,
             },
         };
@@ -478,7 +479,7 @@ fn time_of(kind: Kind, fields: &Fields<'_>) -> Option<(Millis, TimeSource)> {
     happened
         .iter()
         .chain([&&fields.created])
-        .find_map(|text| parse(text))
+        .find_map(&parse)
         .map(|millis| (millis, TimeSource::Record))
         .or_else(|| parse(&&fields.written).map(|millis| (millis, TimeSource::Envelope)))
 }

@@ -451,7 +451,7 @@ fn note<'a>(name: &[u8], value: &'a [u8], sketch: &mut Sketch<'a>, ids: &mut Env
             sketch.result_type = Some(value);
         }
         11 if name.eq_ignore_ascii_case(b"workspaceId") => {
-            ids.workspace_id = plain(value).or(ids.workspace_id)
+            ids.workspace_id = plain(value).or(ids.workspace_id);
         }
         9 if name.eq_ignore_ascii_case(b"datasetId") => ids.dataset_id = plain(value).or(ids.dataset_id),
         _ => {}

@@ -175,6 +175,9 @@ fn aadsts(bytes: &[u8], at: usize, mentions: &mut Mentions) -> usize {
     end
 }
 
+/// What stands before the codes in MSAL.NET's log, its prefix included.
+const PHRASE: &[u8] = b"error code aadsts";
+
 /// The codes of MSAL.NET's scrubbed log, `Error Code AADSTS70002 50012`: joined by single blanks, only the first with
 /// the prefix, nothing behind them on the line. Elsewhere a number behind a code is just a number.
 fn joined(bytes: &[u8], at: usize, end: &mut usize) -> Vec<u32> {
@@ -190,7 +193,6 @@ fn joined(bytes: &[u8], at: usize, end: &mut usize) -> Vec<u32> {
         numbers.push(number);
         reach += 1 + length;
     }
-    const PHRASE: &[u8] = b"error code aadsts";
     let before = &bytes[at.saturating_sub(PHRASE.len())..at];
     let says_error_code = before.eq_ignore_ascii_case(PHRASE);
     let ends_line =

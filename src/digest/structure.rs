@@ -79,10 +79,10 @@ impl Walker {
         let escaped = self.escaped_bytes(masks.backslash & valid, valid);
         let quotes = masks.quote & !escaped;
         let in_string = prefix_xor(quotes) ^ self.in_string;
-        self.in_string = ((in_string as i64) >> 63) as u64;
+        self.in_string = if in_string >> 63 == 1 { u64::MAX } else { 0 };
         if valid != u64::MAX {
             // The padding continues the state of the last real byte.
-            let last = 63 - valid.leading_zeros();
+            let last = valid.ilog2();
             self.in_string = if in_string >> last & 1 == 1 { u64::MAX } else { 0 };
         }
         let control = masks.control & valid;

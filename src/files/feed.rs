@@ -97,11 +97,11 @@ impl<'m> Feed<'m> {
     }
 
     /// The next piece; an error is the stream's, and what was read before it was given out.
-    pub fn next(&mut self) -> io::Result<Option<Piece>> {
+    pub fn next_piece(&mut self) -> io::Result<Option<Piece>> {
         loop {
             match &mut self.state {
                 State::Start => {
-                    self.fill(BLOCK_BYTES)?;
+                    self.fill(BLOCK_BYTES);
                     self.state = State::Top;
                     if let Some(header) = Header::detect(&self.buffer) {
                         self.start_csv(header)?;
@@ -130,7 +130,7 @@ impl<'m> Feed<'m> {
                             if self.is_eof {
                                 self.state = State::Done;
                             } else {
-                                self.fill(BLOCK_BYTES)?;
+                                self.fill(BLOCK_BYTES);
                             }
                         }
                     }
@@ -142,8 +142,8 @@ impl<'m> Feed<'m> {
     }
 
     /// Reads until the buffer holds `bytes`, or the stream ends.
-    fn fill(&mut self, bytes: usize) -> io::Result<()> {
-        let Some(reader) = &mut self.reader else { return Ok(()) };
+    fn fill(&mut self, bytes: usize) {
+        let Some(reader) = &mut self.reader else { return };
         if self.buffer.len() < bytes && !self.is_eof {
             match self.buffer.fill(reader, bytes) {
                 Ok(is_full) => self.is_eof = !is_full,
@@ -154,7 +154,6 @@ impl<'m> Feed<'m> {
                 }
             }
         }
-        Ok(())
     }
 
     /// The end of the stream, or the error that ended it.
@@ -173,7 +172,7 @@ impl<'m> Feed<'m> {
     fn top(&mut self) -> io::Result<Option<Piece>> {
         let mut wanted = BLOCK_BYTES;
         loop {
-            self.fill(wanted)?;
+            self.fill(wanted);
             if self.is_eof {
                 if self.buffer.is_empty() {
                     self.end()?;
@@ -203,7 +202,7 @@ impl<'m> Feed<'m> {
     fn array(&mut self, ids: Ids, is_object: bool) -> io::Result<Option<Piece>> {
         let mut wanted = BLOCK_BYTES;
         loop {
-            self.fill(wanted)?;
+            self.fill(wanted);
             let walked = walk_elements(&self.buffer);
             let (length, is_last) = match walked {
                 Elements { closed: Some(at), .. } => (at, true),
@@ -262,7 +261,7 @@ impl<'m> Feed<'m> {
             let kept = self.buffer.len().saturating_sub(OVERLAP);
             self.buffer.drop_front(kept);
             scanned = self.buffer.len();
-            self.fill(scanned + BLOCK_BYTES)?;
+            self.fill(scanned + BLOCK_BYTES);
         }
     }
 
@@ -414,7 +413,7 @@ mod tests {
         let middle = middle();
         let mut digest = Digest::default();
         let mut feed = Feed::new(&middle, Box::new(Trickle(bytes, 70_001)));
-        while let Some(piece) = feed.next().unwrap() {
+        while let Some(piece) = feed.next_piece().unwrap() {
             crate::files::digest_piece(&middle, &piece, &crate::digest::Position::default(), &mut digest);
         }
         let tally = digest.tally;

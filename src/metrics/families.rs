@@ -5,6 +5,7 @@ use super::{
     Collector, Cow, Duration, Histogram, HistogramOpts, HistogramVec, IntCounter, IntGauge, MetricType,
     Registry, register,
 };
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use prometheus::core::Desc;
@@ -395,9 +396,12 @@ impl Collector for Sizes {
     }
 }
 
+/// Name and team by tenant and app.
+type Names = BTreeMap<(Label, Label), (Label, Label)>;
+
 /// `aadstream_app_info`: one row a tenant and app, whatever it was last called.
 pub struct AppNames {
-    names: Arc<Mutex<std::collections::BTreeMap<(Label, Label), (Label, Label)>>>,
+    names: Arc<Mutex<Names>>,
 }
 
 impl AppNames {
@@ -433,7 +437,7 @@ fn app_shape() -> (Shape, Desc) {
 }
 
 struct AppRows {
-    names: Arc<Mutex<std::collections::BTreeMap<(Label, Label), (Label, Label)>>>,
+    names: Arc<Mutex<Names>>,
     desc: Desc,
 }
 

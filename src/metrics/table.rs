@@ -256,16 +256,16 @@ mod tests {
         Table::new(shape, Duration::from_secs(60), clock)
     }
 
-    fn row<'l>(labels: [&'l str; 3]) -> Vec<Label> {
+    fn row(labels: [&str; 3]) -> Vec<Label> {
         labels.iter().map(|label| Cow::Owned((*label).to_owned())).collect()
     }
 
     fn shown(table: &Table) -> Vec<(String, f64)> {
         let families = table.collect();
-        let metrics = families.iter().flat_map(|family| family.get_metric());
+        let metrics = families.iter().flat_map(MetricFamily::get_metric);
         metrics
             .map(|metric| {
-                let labels: Vec<&str> = metric.get_label().iter().map(|pair| pair.value()).collect();
+                let labels: Vec<&str> = metric.get_label().iter().map(LabelPair::value).collect();
                 (labels.join("|"), metric.get_counter().get_value())
             })
             .collect()

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::super::exposition::{Sample, samples};
+use super::super::exposition::{Sample, samples, whole};
 use crate::catalogue::Catalogue;
 use crate::demo::truth::Truth;
 use crate::report::table::thousands;
@@ -75,7 +75,7 @@ fn counts(exposition: &str) -> Counts {
         let Some((name, labels)) = key(&sample) else { continue };
         if sample.value > 0.0 {
             let labels = labels.into_iter().map(str::to_owned).collect();
-            *counts.entry((name, labels)).or_default() += sample.value as u64;
+            *counts.entry((name, labels)).or_default() += whole(sample.value);
         }
     }
     counts

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use super::super::exposition::samples;
+use super::super::exposition::{samples, whole};
 use crate::catalogue::Catalogue;
 use crate::cli::DemoArgs;
 use crate::command::terminal;
@@ -113,10 +113,10 @@ fn read(text: &str) -> (u64, BTreeMap<String, Row>) {
     let mut rows: BTreeMap<String, Row> = BTreeMap::new();
     for sample in samples(text).filter(|sample| sample.value > 0.0) {
         match sample.name {
-            "aadstream_records_total" => records += sample.value as u64,
+            "aadstream_records_total" => records += whole(sample.value),
             "aadstream_events_total" => {
                 let row = rows.entry(sample.label("code").to_owned()).or_default();
-                row.events += sample.value as u64;
+                row.events += whole(sample.value);
                 let severity = Severity::parse(sample.label("severity"));
                 if severity > row.severity {
                     row.severity = severity;
