@@ -94,13 +94,12 @@ mod tests {
                     payload: message.payload.as_deref(),
                     framing: Framing::Message,
                     timestamp_ms: Some(NOW),
-                    ids: EnvelopeIds {
-                        workspace_id: header("workspace-id"),
-                        dataset_id: header("dataset-id"),
-                    },
                     source: Position::default(),
                 };
                 let mut digest = middle.digest(&[input]);
+                let ids =
+                    EnvelopeIds { workspace_id: header("workspace-id"), dataset_id: header("dataset-id") };
+                digest.held.iter_mut().for_each(|held| held.locate(&ids));
                 digest.admit(&middle, |held| window.judge(held, Some(NOW), Old::IsRepeat));
                 let counted = as_truth(&digest.tally);
                 let payload = String::from_utf8_lossy(message.payload.as_deref().unwrap_or_default());

@@ -40,8 +40,6 @@ pub struct Input<'a> {
     pub framing: Framing<'a>,
     /// Kafka's time of the message.
     pub timestamp_ms: Option<Millis>,
-    /// Ids that headers of the message carry for the refreshes in it.
-    pub ids: EnvelopeIds<'a>,
     pub source: Position<'a>,
 }
 
@@ -119,7 +117,8 @@ pub struct Digest {
 /// A record whose counting waits for a look at what was seen before.
 #[derive(Clone, Debug)]
 pub struct Held {
-    pub key: String,
+    /// Identifies the record among its copies; `None` if nothing in it does, then it is new.
+    pub key: Option<String>,
     pub found: Found<'static>,
     pub timestamp_ms: Option<Millis>,
     source: Source,
@@ -130,6 +129,26 @@ pub struct Held {
 pub enum Admission {
     New,
     Repeat,
+}
+
+impl Held {
+    /// Partition and offset of the message that held it.
+    pub const fn position(&self) -> (i32, i64) {
+        (self.source.partition, self.source.offset)
+    }
+
+    /// Fills in where a refresh came from, for a body that does not say.
+    pub fn locate(&mut self, ids: &EnvelopeIds<'_>) {
+        let fields = &mut self.found.fields;
+        for (field, id) in
+            [(&mut fields.workspace_id, ids.workspace_id), (&mut fields.dataset_id, ids.dataset_id)]
+        {
+            if field.is_none() {
+                *field = id.map(|id| id.to_owned().into());
+            }
+        }
+        self.key = self.found.dedupe_key();
+    }
 }
 
 impl Digest {
@@ -233,13 +252,7 @@ impl Middle {
         position: &Position<'_>,
         digest: &mut Digest,
     ) {
-        let input = Input {
-            payload: None,
-            framing: Framing::Lines,
-            timestamp_ms: None,
-            ids: EnvelopeIds::default(),
-            source: *position,
-        };
+        let input = Input { payload: None, framing: Framing::Lines, timestamp_ms: None, source: *position };
         let mut pieces = Pieces::new(self, &input, false, digest);
         pieces.row(header, row);
         pieces.end_message();
@@ -354,7 +367,6 @@ impl<'a> Receiver<'a> for MessagePieces<'_, '_, '_> {
 struct Pieces<'m, 'd> {
     middle: &'m Middle,
     digest: &'d mut Digest,
-    ids: EnvelopeIds<'m>,
     position: Position<'m>,
     timestamp_ms: Option<Millis>,
     /// A panic costs the piece it came from; only on the second try, after one happened.
@@ -370,7 +382,6 @@ impl<'m, 'd> Pieces<'m, 'd> {
         Self {
             middle,
             digest,
-            ids: input.ids,
             position: input.source,
             timestamp_ms: input.timestamp_ms,
             isolate,
@@ -384,17 +395,10 @@ impl<'m, 'd> Pieces<'m, 'd> {
         if !self.isolate {
             return self.record_bytes(bytes, sketch, ids);
         }
-        let (middle, position, timestamp_ms, own_ids) =
-            (self.middle, self.position, self.timestamp_ms, self.ids);
+        let (middle, position, timestamp_ms) = (self.middle, self.position, self.timestamp_ms);
         let alone = catch_unwind(AssertUnwindSafe(|| {
             let mut digest = Digest::default();
-            let input = Input {
-                payload: None,
-                framing: Framing::Lines,
-                timestamp_ms,
-                ids: own_ids,
-                source: position,
-            };
+            let input = Input { payload: None, framing: Framing::Lines, timestamp_ms, source: position };
             let mut pieces = Pieces::new(middle, &input, false, &mut digest);
             pieces.record_bytes(bytes, sketch, ids);
             let books = (pieces.used, pieces.broken, pieces.first_broken);
@@ -426,7 +430,7 @@ impl<'m, 'd> Pieces<'m, 'd> {
         };
         if let Some(category) = plain_success(sketch)
             && !self.middle.options.dedupe_sign_ins
-            && !self.middle.scanner.needs_parse(bytes)
+            && !Scanner::needs_parse(bytes)
         {
             self.used += 1;
             self.position.index += 1;
@@ -441,11 +445,7 @@ impl<'m, 'd> Pieces<'m, 'd> {
         };
         match Fields::from_json(text) {
             Ok(fields) => {
-                let ids = EnvelopeIds {
-                    workspace_id: ids.workspace_id.or(self.ids.workspace_id),
-                    dataset_id: ids.dataset_id.or(self.ids.dataset_id),
-                };
-                let found = self.middle.reader().record(fields, &[text.as_bytes()], &ids);
+                let found = self.middle.reader().record(fields, &[text.as_bytes()], ids);
                 self.found(found);
             }
             Err(error) => {
@@ -475,13 +475,12 @@ impl<'m, 'd> Pieces<'m, 'd> {
             crate::terms::Kind::SignIn => self.middle.options.dedupe_sign_ins,
             _ => false,
         };
-        match dedupe.then(|| found.dedupe_key()).flatten() {
-            Some(key) => {
-                let source = self.middle.source(&self.position, self.timestamp_ms);
-                let timestamp_ms = self.timestamp_ms;
-                self.digest.held.push(Held { key, found: found.into_owned(), timestamp_ms, source });
-            }
-            None => self.count(&found),
+        if dedupe {
+            let source = self.middle.source(&self.position, self.timestamp_ms);
+            let (key, timestamp_ms) = (found.dedupe_key(), self.timestamp_ms);
+            self.digest.held.push(Held { key, found: found.into_owned(), timestamp_ms, source });
+        } else {
+            self.count(&found);
         }
     }
 

@@ -136,13 +136,8 @@ impl<R: Read> Read for Counted<R> {
 
 /// Counts one piece of a file.
 pub fn digest_piece(middle: &Middle, piece: &Piece, position: &Position<'_>, digest: &mut Digest) {
-    let input = |bytes, framing| Input {
-        payload: Some(bytes),
-        framing,
-        timestamp_ms: None,
-        ids: EnvelopeIds::default(),
-        source: *position,
-    };
+    let input =
+        |bytes, framing| Input { payload: Some(bytes), framing, timestamp_ms: None, source: *position };
     match piece {
         Piece::Lines(bytes) => digest.merge(middle.digest(&[input(bytes, Framing::Lines)])),
         Piece::Elements { bytes, ids, is_last, is_cut } => {

@@ -181,8 +181,6 @@ impl Metrics {
     pub fn record(&self, tally: &Tally, topic: &str) {
         let families = &self.families;
         let topic = label(topic);
-        let rejected: u64 = tally.rejected_messages.iter().sum();
-        families.processed.add(std::slice::from_ref(&topic), tally.messages - rejected);
         let fixed = |word: &'static str| Cow::Borrowed(word);
         for reason in Reason::ALL {
             let [messages, records] =
@@ -209,6 +207,9 @@ impl Metrics {
         self.record_codes(tally);
         self.record_apps(tally);
         self.record_refreshes(&tally.refreshes);
+        // Last, so that a message is never shown as processed before what it said is.
+        let rejected: u64 = tally.rejected_messages.iter().sum();
+        families.processed.add(std::slice::from_ref(&topic), tally.messages - rejected);
     }
 
     fn record_codes(&self, tally: &Tally) {

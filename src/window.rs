@@ -39,7 +39,7 @@ impl Window {
     /// Judges a record, and remembers it. `now` is the time in milliseconds, where time passes at all.
     pub fn judge(&mut self, held: &Held, now: Option<Millis>, old: Old) -> Admission {
         let seen = if held.found.kind == Kind::SignIn { &mut self.sign_ins } else { &mut self.refreshes };
-        let is_repeat = seen.note(&held.key, now.unwrap_or_default());
+        let is_repeat = held.key.as_ref().is_some_and(|key| seen.note(key, now.unwrap_or_default()));
         let is_old = || match (ended(&held.found), held.timestamp_ms) {
             (Some(ended), Some(written)) => held.found.kind == Kind::Refresh && written - ended > MEMORY_MS,
             _ => false,

@@ -10,6 +10,8 @@ use aho_corasick::packed::Searcher;
 use aho_corasick::{AhoCorasick, Anchored, Input, MatchKind, StartKind, packed};
 use memchr::memmem;
 
+use super::simd::next_triple;
+
 use crate::code::{Code, TEXT_DIGITS, parse_digits};
 
 /// Codes found in one record or text entry, each once, in order of appearance.
@@ -109,8 +111,7 @@ impl Scanner {
         let mut has_code = false;
         while let Some(hint) = self.hints.next(bytes, from) {
             from = hint.end;
-            let Some(begin) = hint.begin else { continue };
-            let input = Input::new(bytes).range(begin..).anchored(Anchored::Yes);
+            let input = Input::new(bytes).range(hint.begin..).anchored(Anchored::Yes);
             let Some(found) = self.automaton.find(input) else { continue };
             from = from.max(match self.spellings[found.pattern().as_usize()] {
                 Spelling::Aadsts => {
@@ -128,15 +129,25 @@ impl Scanner {
         }
     }
 
-    /// Whether a sign-in record that says success at its first level must be parsed all the same: it spells
-    /// something, or an `errorCode` in it is not plainly zero.
-    pub fn needs_parse(&self, bytes: &[u8]) -> bool {
+    /// Whether a sign-in record that says success at its first level must be parsed all the same: it spells a code of
+    /// Entra's, or an `errorCode` in it is not plainly zero. Power BI's names do not occur in sign-ins.
+    pub fn needs_parse(bytes: &[u8]) -> bool {
         let mut from = 0;
-        while let Some(hint) = self.hints.next(bytes, from) {
-            if hint.begin.is_some() || !is_zero_member(&bytes[hint.end..]) {
+        while let Some(at) = next_triple(bytes, from) {
+            from = at + 1;
+            let before = |count: usize, length: usize| {
+                at.checked_sub(count).and_then(|start| bytes.get(start..start + length)).unwrap_or_default()
+            };
+            if before(3, 8).eq_ignore_ascii_case(b"rrorcode") {
+                if !is_zero_member(&bytes[at + 5..]) {
+                    return true;
+                }
+            } else if [&b"aadsts"[..], b"aadb2c"]
+                .iter()
+                .any(|prefix| before(2, 6).eq_ignore_ascii_case(prefix))
+            {
                 return true;
             }
-            from = hint.end;
         }
         false
     }
@@ -260,8 +271,8 @@ fn is_zero_member(bytes: &[u8]) -> bool {
 #[derive(Debug)]
 struct Hints {
     searcher: Option<Searcher>,
-    /// Of each fragment: how far into its spelling it stands; `None` for the keys of error codes.
-    offsets: Vec<Option<usize>>,
+    /// Of each fragment: how far into its spelling it stands.
+    offsets: Vec<usize>,
     /// Does the same where the processor lacks what the searcher needs.
     slow: AhoCorasick,
 }
@@ -271,8 +282,8 @@ struct Hints {
 struct Hint {
     /// Behind the fragment.
     end: usize,
-    /// Where the spelling would begin; `None` if the fragment belongs to an `errorCode` key.
-    begin: Option<usize>,
+    /// Where the spelling would begin.
+    begin: usize,
 }
 
 impl Hints {
@@ -289,7 +300,7 @@ impl Hints {
                     .collect();
                 if !patterns.contains(&cased) {
                     patterns.push(cased);
-                    offsets.push(Some(2));
+                    offsets.push(2);
                 }
             }
         }
@@ -297,12 +308,8 @@ impl Hints {
             let fragment = literal.as_bytes()[..literal.len().min(6)].to_vec();
             if !patterns.contains(&fragment) {
                 patterns.push(fragment);
-                offsets.push(Some(0));
+                offsets.push(0);
             }
-        }
-        for key in ["rrorCode", "rrorcode", "RRORCODE"] {
-            patterns.push(key.as_bytes().to_vec());
-            offsets.push(None);
         }
         let searcher = packed::Config::new().builder().extend(&patterns).build();
         let slow = AhoCorasick::new(&patterns).expect("a few dozen short fragments are within every limit");
@@ -315,8 +322,7 @@ impl Hints {
             Some(searcher) => searcher.find_in(bytes, (from..bytes.len()).into())?,
             None => self.slow.find(Input::new(bytes).range(from..))?,
         };
-        let begin =
-            self.offsets[found.pattern().as_usize()].map(|offset| found.start().saturating_sub(offset));
+        let begin = found.start().saturating_sub(self.offsets[found.pattern().as_usize()]);
         Some(Hint { end: found.end(), begin })
     }
 }
@@ -416,7 +422,6 @@ mod tests {
 
     #[test]
     fn only_a_plain_zero_spares_the_parse() {
-        let scanner = scanner();
         for (text, needed) in [
             (r#"{"status":{"errorCode":0,"x":1}}"#, false),
             (r#"{"status":{"errorCode": 0}}"#, false),
@@ -427,7 +432,7 @@ mod tests {
             (r#"{"x":"aAdStS50126"}"#, true),
             (r#"{"x":"plain"}"#, false),
         ] {
-            assert_eq!(scanner.needs_parse(text.as_bytes()), needed, "{text}");
+            assert_eq!(Scanner::needs_parse(text.as_bytes()), needed, "{text}");
         }
     }
 }

@@ -46,6 +46,66 @@ fn walk_avx2(walker: &mut Walker, bytes: &[u8]) -> Walk {
     walker.walk(bytes, |block| avx2(block))
 }
 
+/// Three letters that stand inside everything that keeps a success from being only counted, in either letter case: in
+/// `AADSTS`, in `AADB2C`, and in `errorCode`. They are rare elsewhere.
+const TRIPLES: [&[u8; 3]; 3] = [b"dst", b"db2", b"rco"];
+
+/// The next place from `at` on where one of [`TRIPLES`] begins. Bytes that differ from letters in one bit may be taken for
+/// them.
+#[inline]
+pub fn next_triple(bytes: &[u8], mut at: usize) -> Option<usize> {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the function needs AVX2, and the processor was just asked for it.
+        match unsafe { next_triple_avx2(bytes, at) } {
+            Ok(found) => return Some(found),
+            Err(end) => at = end,
+        }
+    }
+    let fold = |byte: u8| byte | 0x20;
+    let is_triple = |three: &[u8]| {
+        TRIPLES.iter().any(|triple| three.iter().map(|byte| fold(*byte)).eq(triple.iter().copied()))
+    };
+    bytes.get(at..)?.windows(3).position(is_triple).map(|offset| at + offset)
+}
+
+/// The same, 32 places at a time; else the place up to which there is none.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1")]
+#[expect(
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::cast_ptr_alignment,
+    reason = "bytes are compared bit by bit; the loads need no alignment"
+)]
+fn next_triple_avx2(bytes: &[u8], mut at: usize) -> Result<usize, usize> {
+    use std::arch::x86_64::{
+        __m256i, _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_movemask_epi8,
+        _mm256_or_si256, _mm256_set1_epi8,
+    };
+    const LANE: usize = 32;
+    while let Some(places) = bytes.get(at..at + LANE + 2) {
+        let folded = |offset: usize| {
+            // SAFETY: 32 bytes from `offset`, at most 2, on are inside the 34 places; the load needs no alignment.
+            let bytes = unsafe { _mm256_loadu_si256(places.as_ptr().add(offset).cast::<__m256i>()) };
+            _mm256_or_si256(bytes, _mm256_set1_epi8(0x20))
+        };
+        let is = |bytes: __m256i, byte: u8| _mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(byte as i8));
+        let (first, second, third) = (folded(0), folded(1), folded(2));
+        let st = _mm256_and_si256(is(second, b's'), is(third, b't'));
+        let b2 = _mm256_and_si256(is(second, b'b'), is(third, b'2'));
+        let co = _mm256_and_si256(is(second, b'c'), is(third, b'o'));
+        let d = _mm256_and_si256(is(first, b'd'), _mm256_or_si256(st, b2));
+        let r = _mm256_and_si256(is(first, b'r'), co);
+        let hits = _mm256_movemask_epi8(_mm256_or_si256(d, r)) as u32;
+        if hits != 0 {
+            return Ok(at + hits.trailing_zeros() as usize);
+        }
+        at += LANE;
+    }
+    Err(at)
+}
+
 /// Where a string stops being plain.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Stop {
@@ -186,6 +246,17 @@ fn plain(block: &[u8; BLOCK]) -> Masks {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn triples_are_found_wherever_they_stand() {
+        for length in 0..100 {
+            for triple in ["dst", "DST", "dB2", "rCo", "RCO"] {
+                let text = format!("{}{triple}{}", "x".repeat(length), "d".repeat(length / 2));
+                assert_eq!(next_triple(text.as_bytes(), 0), Some(length), "{text}");
+                assert_eq!(next_triple(text.as_bytes(), length + 1), None, "{text}");
+            }
+        }
+    }
 
     #[test]
     fn a_string_stops_at_its_first_quote_or_backslash() {

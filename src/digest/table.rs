@@ -14,9 +14,13 @@ const HEADER_BYTES: usize = 16 * 1024;
 impl Header {
     /// The header, if `bytes` begin with the first line of a sign-in or refresh export.
     pub fn detect(bytes: &[u8]) -> Option<Self> {
+        // Nearly every message is JSON, so this look comes first.
+        if matches!(bytes.trim_ascii_start().first(), None | Some(b'{' | b'[')) {
+            return None;
+        }
         let head = &bytes[..bytes.len().min(HEADER_BYTES)];
         let line = &head[..memchr::memchr(b'\n', head).unwrap_or(head.len())];
-        if matches!(line.trim_ascii_start().first(), None | Some(b'{' | b'[')) || !line.contains(&b',') {
+        if !line.contains(&b',') {
             return None;
         }
         let mut record = csv::StringRecord::new();

@@ -11,7 +11,8 @@ use super::Service;
 use super::batch::{Batch, Batches};
 use super::context::now_ms;
 use crate::digest::frame::EnvelopeIds;
-use crate::digest::{Framing, Input, Position};
+use crate::digest::{Framing, Held, Input, Position};
+use crate::terms::Kind;
 use crate::window::Old;
 
 /// Batches that wait for one worker; the bytes in flight have a limit of their own.
@@ -24,9 +25,11 @@ pub fn spawn<'scope, 'env, 'c: 'scope>(
     count: usize,
 ) -> (Batches<'c>, Vec<ScopedJoinHandle<'scope, ()>>) {
     let (senders, workers) = (0..count)
-        .map(|_| {
+        .map(|number| {
             let (batch_tx, batch_rx) = bounded(WAITING);
-            (batch_tx, scope.spawn(move || work(service, &batch_rx)))
+            let thread = std::thread::Builder::new().name(format!("digest-{number}"));
+            let worker = thread.spawn_scoped(scope, move || work(service, &batch_rx));
+            (batch_tx, worker.expect("the system gives a service a few threads"))
         })
         .unzip();
     let batches = Batches::new(senders, service.progress.clone(), service.metrics.clone());
@@ -51,6 +54,7 @@ fn digest(service: &Service, batch: &Batch<'_>) {
     if !digest.held.is_empty() {
         let now = now_ms();
         let mut window = service.window.lock().expect("no code panics while it holds this lock");
+        digest.held.iter_mut().for_each(|held| locate(held, &batch.messages));
         digest.admit(&service.middle, |held| window.judge(held, Some(now), Old::IsRepeat));
     }
     let digested = Instant::now();
@@ -64,8 +68,17 @@ fn input<'a>(topic: &'a str, message: &'a BorrowedMessage<'_>) -> Input<'a> {
         payload: message.payload(),
         framing: Framing::Message,
         timestamp_ms: message.timestamp().to_millis(),
-        ids: ids(message),
         source: Position { topic, partition: message.partition(), offset: message.offset(), index: 0 },
+    }
+}
+
+/// Gives a refresh the ids of its message's headers. Only then are headers parsed: sign-ins have none of interest.
+fn locate(held: &mut Held, messages: &[BorrowedMessage<'_>]) {
+    if held.found.kind == Kind::Refresh
+        && let Some(message) =
+            messages.iter().find(|message| (message.partition(), message.offset()) == held.position())
+    {
+        held.locate(&ids(message));
     }
 }
 

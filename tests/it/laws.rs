@@ -19,7 +19,6 @@ fn digest(middle: &Middle, payload: &[u8], framing: Framing<'_>) -> Digest {
         payload: Some(payload),
         framing,
         timestamp_ms: Some(1_763_600_000_000),
-        ids: EnvelopeIds::default(),
         source: Position::default(),
     };
     let mut digest = middle.digest(&[input]);

@@ -5,19 +5,12 @@ use std::sync::Arc;
 
 use aadstream::catalogue::Catalogue;
 use aadstream::code::Code;
-use aadstream::digest::frame::EnvelopeIds;
 use aadstream::digest::{Admission, Digest, Framing, Input, Middle, Options, Position};
 use aadstream::terms::Outcome;
 use serde_json::Value;
 
 fn digest(middle: &Middle, payload: &[u8], framing: Framing<'_>) -> Digest {
-    let input = Input {
-        payload: Some(payload),
-        framing,
-        timestamp_ms: None,
-        ids: EnvelopeIds::default(),
-        source: Position::default(),
-    };
+    let input = Input { payload: Some(payload), framing, timestamp_ms: None, source: Position::default() };
     let mut digest = middle.digest(&[input]);
     digest.admit(middle, |_| Admission::New);
     digest

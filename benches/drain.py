@@ -1,0 +1,87 @@
+"""Drains one topic in turn by the bare loop and by `aadstream run`, checks the counts and prints ratios with their spread.
+
+Both are timed from their first message to their last: joining the group takes a second that says nothing about speed.
+"""
+
+import json
+import os
+import re
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+
+folder, brokers, topic, pairs = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+truth = json.load(open(f"{folder}/truth"))
+total = truth["records"]
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def bare():
+    line = subprocess.run(["target/release/examples/bare", brokers, topic, str(total)], capture_output=True, text=True, check=True).stdout
+    messages, size, seconds, cpu = line.split()
+    assert int(messages) == total, line
+    return float(seconds), float(cpu), int(size)
+
+
+def samples(text, name):
+    return {labels: float(value) for labels, value in re.findall(rf"^{name}{{(.*)}} (\S+)$", text, re.M)}
+
+
+def ours(run):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    config = f"{folder}/aadstream.toml"
+    with open(config, "w") as file:
+        file.write(f'[kafka]\nbrokers = "{brokers}"\ntopics = ["{topic}"]\ngroup_id = "drain-{topic}-{run}"\n')
+        file.write(f'[web]\nlisten = "127.0.0.1:{port}"\n[metrics]\nbirth_hold_seconds = 0\n[log]\nlevel = "error"\n')
+    service = subprocess.Popen(["target/release/aadstream", "run", "-c", config])
+    try:
+        first = last = None
+        deadline = time.time() + 120
+        while time.time() < deadline:
+            try:
+                text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+            except OSError:
+                time.sleep(0.01)
+                continue
+            done = sum(samples(text, "aadstream_messages_processed_total").values())
+            if done and first is None:
+                first, first_done = time.perf_counter(), done
+            if done == total:
+                last = time.perf_counter()
+                break
+            time.sleep(0.005)
+        assert last, f"{done} of {total} messages after two minutes"
+        # The tables of one scrape are read one after another: only the next one has the last batch in all of them.
+        text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+        events = {}
+        for labels, count in samples(text, "aadstream_events_total").items():
+            code = re.search(r'code="([^"]*)"', labels)[1]
+            if count:
+                events[code] = events.get(code, 0) + int(count)
+        assert events == truth["codes"], f"counted {events}, the truth is {truth['codes']}"
+        stat = open(f"/proc/{service.pid}/stat").read().rsplit(") ", 1)[1].split()
+        cpu = (int(stat[11]) + int(stat[12])) / TICKS
+        peak = int(re.search(r"VmHWM:\s+(\d+)", open(f"/proc/{service.pid}/status").read())[1]) // 1024
+        # What was read before the first look belongs to the time before it.
+        return (last - first) * total / (total - first_done), cpu, peak
+    finally:
+        service.send_signal(signal.SIGTERM)
+        service.wait(20)
+
+
+bare(), ours("warm")
+rows = [(bare(), ours(run)) for run in range(pairs)]
+rate = [b[0] / o[0] for b, o in rows]
+cpu = [o[1] / b[1] for b, o in rows]
+size = rows[0][0][2]
+print(
+    f"bare {size / statistics.median(b[0] for b, _ in rows) / 1e6:5.0f} MB/s, "
+    f"aadstream {statistics.median(rate):.2f} of it ({min(rate):.2f} to {max(rate):.2f}), "
+    f"CPU {statistics.median(cpu):.2f} x the loop's, peak {max(o[2] for _, o in rows)} MiB"
+)
