@@ -1,3 +1,471 @@
 //! What is known about codes: the embedded rules, an operator's overrides, and the look-ups over them.
+//!
+//! A catalogue is a value that never changes; a reload builds a new one and swaps it whole.
+
+use std::borrow::Cow;
+use std::fs;
+use std::path::Path;
+
+use rustc_hash::FxHashMap;
+
+use crate::code::Code;
+use crate::terms::{Audience, Category, Flow, Outcome, Severity};
+use parse::Entry;
+use problem::Problems;
+use rule::{ByFlow, Rule};
 
 pub mod rule;
+pub mod problem;
+mod head;
+pub mod page;
+pub mod parse;
+mod version;
+pub mod laws;
+pub mod render;
+
+/// (file name, content), sorted by name; written by `build.rs`.
+static EMBEDDED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
+
+/// Near codes that are worth showing for a mistyped one.
+const NEAR_MAX: usize = 3;
+
+/// An operator's word on the severity of a code.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SeverityOverride {
+    pub code: Code,
+    /// For every flow that `by_flow` does not name; `None` leaves those as the rule says.
+    pub default: Option<Severity>,
+    pub by_flow: Vec<(Flow, Severity)>,
+}
+
+impl SeverityOverride {
+    /// One severity in every flow.
+    pub const fn constant(code: Code, severity: Severity) -> Self {
+        Self { code, default: Some(severity), by_flow: Vec::new() }
+    }
+
+    fn apply(&self, severity: &mut ByFlow<Severity>) {
+        let effective: Vec<(Flow, Severity)> = Flow::ALL
+            .iter()
+            .map(|flow| {
+                let named = self.by_flow.iter().find(|(named, _)| named == flow).map(|(_, value)| *value);
+                (*flow, named.or(self.default).unwrap_or_else(|| severity.of(*flow)))
+            })
+            .collect();
+        severity.default = self.default.unwrap_or(severity.default);
+        severity.by_flow = effective.into_iter().filter(|(_, value)| *value != severity.default).collect();
+    }
+}
+
+/// What a code means in one situation.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Verdict {
+    pub outcome: Outcome,
+    pub severity: Severity,
+    pub audience: Audience,
+    pub category: Category,
+}
+
+impl Verdict {
+    /// Of a code without a rule: somebody who knows the tenant looks at it this week.
+    pub const UNKNOWN: Self = Self {
+        outcome: Outcome::Failure,
+        severity: Severity::Medium,
+        audience: Audience::IdentityAdmin,
+        category: Category::Other,
+    };
+}
+
+/// All rules in force.
+#[derive(Clone, Debug)]
+pub struct Catalogue {
+    /// In order of code.
+    entries: Vec<Entry>,
+    /// Position in `entries`.
+    index: FxHashMap<Code, usize>,
+    /// Beside `entries`: links in both directions, sorted.
+    related: Vec<Vec<Code>>,
+    literals: Vec<&'static str>,
+    version: String,
+    override_count: usize,
+}
+
+impl Catalogue {
+    /// The rules that the program was built with.
+    pub fn embedded() -> Self {
+        let mut problems = Problems::default();
+        let entries = read_embedded(&mut problems);
+        assert!(problems.is_empty(), "the tests admit no embedded rule with problems:\n{problems}");
+        Self::new(entries, &[])
+    }
+
+    /// The embedded rules, those of `rules_dir` in their place or beside them, then severity overrides.
+    pub fn load(rules_dir: Option<&Path>, overrides: &[SeverityOverride]) -> Result<Self, Problems> {
+        let (catalogue, mut problems) = Self::read(rules_dir, overrides);
+        problems.extend(laws::check_overrides(&catalogue));
+        problems.sort();
+        if problems.is_empty() { Ok(catalogue) } else { Err(problems) }
+    }
+
+    /// Every problem of the rules that [`Catalogue::load`] would load, the laws of style included; how many
+    /// rules there are.
+    pub fn check(rules_dir: Option<&Path>) -> (usize, Problems) {
+        let (catalogue, mut problems) = Self::read(rules_dir, &[]);
+        problems.extend(laws::check(&catalogue));
+        problems.sort();
+        (catalogue.len(), problems)
+    }
+
+    /// The rules that could be read, and what is wrong with the others.
+    fn read(rules_dir: Option<&Path>, overrides: &[SeverityOverride]) -> (Self, Problems) {
+        let mut problems = Problems::default();
+        let mut entries = read_embedded(&mut problems);
+        if let Some(directory) = rules_dir {
+            let replacing = read_directory(directory, &mut problems);
+            entries.retain(|entry| replacing.iter().all(|other| other.rule.code != entry.rule.code));
+            entries.extend(replacing);
+        }
+        let mut catalogue = Self::new(entries, overrides);
+        for word in overrides {
+            let Some(position) = catalogue.index.get(&word.code).copied() else {
+                let code = word.code.to_string();
+                let near =
+                    catalogue.nearest(&code).first().map(|rule| format!("; did you mean {}?", rule.code));
+                let near = near.unwrap_or_default();
+                problems.push("[rules.severity]", None, format!("there is no rule for {code}{near}"));
+                continue;
+            };
+            let rule = &mut catalogue.entries[position].rule;
+            word.apply(&mut rule.severity);
+            for severity in rule.variants.iter_mut().filter_map(|variant| variant.severity.as_mut()) {
+                word.apply(severity);
+            }
+        }
+        (catalogue, problems)
+    }
+
+    fn new(mut entries: Vec<Entry>, overrides: &[SeverityOverride]) -> Self {
+        entries.sort_by_key(|entry| entry.rule.code);
+        let index: FxHashMap<Code, usize> =
+            entries.iter().enumerate().map(|(position, entry)| (entry.rule.code, position)).collect();
+        let mut related: Vec<Vec<Code>> = vec![Vec::new(); entries.len()];
+        for (position, entry) in entries.iter().enumerate() {
+            for other in entry.rule.related.iter().filter_map(|code| index.get(code)) {
+                related[position].push(entries[*other].rule.code);
+                related[*other].push(entry.rule.code);
+            }
+        }
+        for codes in &mut related {
+            codes.sort_unstable();
+            codes.dedup();
+        }
+        let literals = entries.iter().filter_map(|entry| match entry.rule.code {
+            Code::Named(name) => Some(name),
+            _ => None,
+        });
+        Self {
+            literals: literals.collect(),
+            version: version::of(&entries, overrides),
+            override_count: entries.iter().filter(|entry| entry.rule.is_override).count(),
+            entries,
+            index,
+            related,
+        }
+    }
+
+    pub fn rule(&self, code: Code) -> Option<&Rule> {
+        self.index.get(&code).map(|position| &self.entries[*position].rule)
+    }
+
+    /// In order of code.
+    pub fn rules(&self) -> impl ExactSizeIterator<Item = &Rule> {
+        self.entries.iter().map(|entry| &entry.rule)
+    }
+
+    pub fn is_known(&self, code: Code) -> bool {
+        self.index.contains_key(&code)
+    }
+
+    /// Whether `code` only opens a message whose second code is the diagnosis.
+    pub fn umbrella(&self, code: Code) -> bool {
+        self.rule(code).is_some_and(|rule| rule.umbrella)
+    }
+
+    /// Codes that this rule or the other one links, sorted.
+    pub fn related(&self, code: Code) -> &[Code] {
+        self.index.get(&code).map_or(&[], |position| &self.related[*position])
+    }
+
+    /// The spellings of all codes that are names, sorted.
+    pub fn literals(&self) -> &[&'static str] {
+        &self.literals
+    }
+
+    /// Twelve hexadecimal characters that change with any rule or override.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Rules in force that the program was built with.
+    pub fn embedded_count(&self) -> usize {
+        self.entries.len() - self.override_count
+    }
+
+    /// Rules in force that come from an operator's directory.
+    pub fn override_count(&self) -> usize {
+        self.override_count
+    }
+
+    /// What `code` means in `flow`; `None` for a code without a rule (see [`Verdict::UNKNOWN`]).
+    pub fn verdict(&self, code: Code, flow: Flow, variant: Option<&str>) -> Option<Verdict> {
+        let rule = self.rule(code)?;
+        let variant = rule.variant(variant);
+        Some(Verdict {
+            outcome: variant.and_then(|variant| variant.outcome.as_ref()).unwrap_or(&rule.outcome).of(flow),
+            severity: variant
+                .and_then(|variant| variant.severity.as_ref())
+                .unwrap_or(&rule.severity)
+                .of(flow),
+            audience: variant
+                .and_then(|variant| variant.audience.as_ref())
+                .unwrap_or(&rule.audience)
+                .of(flow),
+            category: rule.category,
+        })
+    }
+
+    /// The variant that `text` tells, case ignored; the first in the order of the file.
+    pub fn variant(&self, code: Code, text: &str) -> Option<&'static str> {
+        let rule = self.rule(code).filter(|rule| !rule.variants.is_empty())?;
+        let text = text.to_ascii_lowercase();
+        let found = rule
+            .variants
+            .iter()
+            .find(|variant| variant.contains.iter().any(|words| text.contains(words.as_str())));
+        found.map(|variant| variant.name)
+    }
+
+    /// The code that a label or a word spells: an AADSTS or AADB2C code, or a literal of the catalogue.
+    pub fn find(&self, word: &str) -> Option<Code> {
+        let literal =
+            || self.literals().iter().find(|literal| **literal == word).map(|literal| Code::Named(literal));
+        Code::parse(word).or_else(literal)
+    }
+
+    /// A hint for an unknown code: the rule of the longest known number that it begins with.
+    pub fn family(&self, code: Code) -> Option<&Rule> {
+        let (number, of): (u32, fn(u32) -> Code) = match code {
+            Code::Aadsts(number) => (number, Code::Aadsts),
+            Code::Aadb2c(number) => (number, Code::Aadb2c),
+            Code::Named(_) | Code::Unknown | Code::None => return None,
+        };
+        std::iter::successors(Some(number / 10), |prefix| (*prefix >= 10).then_some(prefix / 10))
+            .find_map(|prefix| self.rule(of(prefix)))
+    }
+
+    /// Codes that a typing slip may have meant, nearest first, at most three.
+    pub fn nearest(&self, word: &str) -> Vec<&Rule> {
+        let word = Code::parse(word).map_or_else(|| word.to_owned(), |code| code.to_string());
+        let word = word.to_ascii_lowercase();
+        let mut near: Vec<(usize, &Rule)> = Vec::new();
+        for rule in self.rules() {
+            let spelling = rule.code.to_string().to_ascii_lowercase();
+            // Numbers are dense: two wrong digits lead anywhere. Names are long and far apart.
+            let tolerated = if matches!(rule.code, Code::Named(_)) { spelling.len() / 4 } else { 1 };
+            if spelling.len().abs_diff(word.len()) > tolerated {
+                continue;
+            }
+            let distance = strsim::osa_distance(&word, &spelling);
+            if (1..=tolerated).contains(&distance) {
+                near.push((distance, rule));
+            }
+        }
+        near.sort_by_key(|(distance, rule)| (*distance, rule.code));
+        near.into_iter().take(NEAR_MAX).map(|(_, rule)| rule).collect()
+    }
+
+    /// The rules with their files, for the laws.
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+}
+
+fn read_embedded(problems: &mut Problems) -> Vec<Entry> {
+    let read = |(name, source): &(&str, &'static str)| {
+        parse::parse(name, format!("rules/codes/{name}"), Cow::Borrowed(source), false, problems)
+    };
+    EMBEDDED.iter().filter_map(read).collect()
+}
+
+/// Reads the `.md` files of an operator's directory; its subdirectories are left alone.
+fn read_directory(directory: &Path, problems: &mut Problems) -> Vec<Entry> {
+    let shown = directory.display().to_string();
+    let names = fs::read_dir(directory).and_then(|listing| {
+        listing.map(|entry| entry.map(|entry| entry.file_name())).collect::<Result<Vec<_>, _>>()
+    });
+    let mut names = match names {
+        Ok(names) => names,
+        Err(error) => {
+            problems.push(shown, None, format!("cannot read the directory: {error}"));
+            return Vec::new();
+        }
+    };
+    names.sort();
+    names.retain(|name| Path::new(name).extension().is_some_and(|extension| extension == "md"));
+    if directory.join("codes").is_dir() {
+        problems.push(shown, None, "the rules are in its subdirectory `codes`: name that one");
+        return Vec::new();
+    }
+    if names.is_empty() {
+        problems.push(shown, None, "the directory holds no rules (files that end in .md)");
+    }
+    let mut entries = Vec::new();
+    for name in names {
+        let path = directory.join(&name);
+        let shown = path.display().to_string();
+        match fs::read_to_string(&path) {
+            Ok(source) => {
+                entries.extend(parse::parse(&name.to_string_lossy(), shown, source.into(), true, problems));
+            }
+            Err(error) => problems.push(shown, None, format!("cannot read the rule: {error}")),
+        }
+    }
+    entries
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A small rule file in good form.
+    pub(crate) fn rule_file(code: &str, title: &str) -> String {
+        format!(
+            "```toml\ntier = 2\ncategory = \"mfa\"\nflows = [\"interactive\", \"text\"]\noutcome = \"failure\"\n\
+             severity = {{ default = \"high\", interactive = \"low\" }}\naudience = \"user\"\ntransient = false\n\
+             related = []\nreferences = [\"https://learn.microsoft.com/x\"]\n```\n\n# {code}: {title}\n\n\
+             What happened in **plain** words.\nIt has two lines.\n\nMore about `it`.\n\n## Causes\n\n\
+             1. One cause.\n\n## Fix\n\n1. Do this with `az\n   login`.\n2. Verify: it is gone.\n\n\
+             ## Example\n\n```text\n{code}: a line.\n```\n"
+        )
+    }
+
+    /// A catalogue of these files alone.
+    pub(crate) fn catalogue_of(files: &[(&str, String)]) -> Catalogue {
+        let mut problems = Problems::default();
+        let read = |(code, source): &(&str, String)| {
+            let name = format!("{code}.md");
+            parse::parse(&name, name.clone(), source.clone().into(), false, &mut problems)
+        };
+        let entries = files.iter().filter_map(read).collect();
+        assert!(problems.is_empty(), "{problems}");
+        Catalogue::new(entries, &[])
+    }
+
+    fn sample() -> Catalogue {
+        let linked = rule_file("AADSTS50076", "B").replace("related = []", "related = [\"AADSTS50034\"]");
+        let umbrella = rule_file("AADSTS70002", "C").replace("transient", "umbrella = true\ntransient");
+        let variant = rule_file("AADSTS50053", "D").replace(
+            "\n```\n\n#",
+            "\n[[variant]]\nname = \"bad_address\"\ncontains = [\"Malicious IP\"]\nseverity = \"critical\"\n\
+             [[variant]]\nname = \"locked\"\ncontains = [\"locked\", \"malicious\"]\n```\n\n#",
+        );
+        catalogue_of(&[
+            ("AADSTS50034", rule_file("AADSTS50034", "A")),
+            ("AADSTS50076", linked),
+            ("AADSTS70002", umbrella),
+            ("AADSTS50053", variant),
+            ("DM_GWPipeline_Gateway", rule_file("DM_GWPipeline_Gateway", "E")),
+            (
+                "DM_GWPipeline_Gateway_OAuthTokenRefresh",
+                rule_file("DM_GWPipeline_Gateway_OAuthTokenRefresh", "F"),
+            ),
+        ])
+    }
+
+    #[test]
+    fn links_show_from_both_ends() {
+        let catalogue = sample();
+        assert_eq!(catalogue.related(Code::Aadsts(50034)), [Code::Aadsts(50076)]);
+        assert_eq!(catalogue.related(Code::Aadsts(50076)), [Code::Aadsts(50034)]);
+    }
+
+    #[test]
+    fn a_variant_overrides_only_what_it_names() {
+        let catalogue = sample();
+        let code = Code::Aadsts(50053);
+        assert_eq!(catalogue.variant(code, "from a MALICIOUS ip address"), Some("bad_address"));
+        assert_eq!(catalogue.variant(code, "account is locked"), Some("locked"));
+        assert_eq!(catalogue.variant(code, ""), None);
+        let severity = |variant| catalogue.verdict(code, Flow::Interactive, variant).map(|it| it.severity);
+        assert_eq!(severity(Some("bad_address")), Some(Severity::Critical));
+        assert_eq!(severity(Some("locked")), Some(Severity::Low));
+        assert_eq!(severity(None), Some(Severity::Low));
+        assert_eq!(catalogue.verdict(Code::Aadsts(9999), Flow::Text, None), None);
+    }
+
+    #[test]
+    fn unknown_codes_have_a_family_and_neighbours() {
+        let catalogue = sample();
+        let codes = |rules: Vec<&Rule>| rules.iter().map(|rule| rule.code.to_string()).collect::<Vec<_>>();
+        assert_eq!(catalogue.family(Code::Aadsts(99_999)).map(|rule| rule.code), None);
+        assert_eq!(catalogue.family(Code::Aadsts(700_029)).map(|rule| rule.code), Some(Code::Aadsts(70002)));
+        assert_eq!(codes(catalogue.nearest("50067")), ["AADSTS50076"]);
+        assert_eq!(codes(catalogue.nearest("DM_GWPipeline_Gatway")), ["DM_GWPipeline_Gateway"]);
+        assert!(catalogue.nearest("hello").is_empty());
+    }
+
+    #[track_caller]
+    fn check_override(default: Option<Severity>, by_flow: &[(Flow, Severity)], expected: [Severity; 3]) {
+        let word = SeverityOverride { code: Code::Aadsts(50076), default, by_flow: by_flow.to_vec() };
+        let mut severity =
+            ByFlow { default: Severity::High, by_flow: vec![(Flow::Interactive, Severity::Low)] };
+        word.apply(&mut severity);
+        assert_eq!([Flow::Interactive, Flow::Refresh, Flow::Text].map(|flow| severity.of(flow)), expected);
+    }
+
+    #[test]
+    fn a_severity_override_leaves_flows_it_does_not_name() {
+        use Severity::{Critical, High, Info, Low};
+        check_override(Some(Info), &[], [Info, Info, Info]);
+        check_override(None, &[(Flow::Refresh, Critical)], [Low, Critical, High]);
+        check_override(None, &[(Flow::Interactive, High)], [High, High, High]);
+        check_override(Some(Info), &[(Flow::Refresh, Critical)], [Info, Critical, Info]);
+    }
+
+    #[test]
+    fn a_directory_replaces_and_adds_rules() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: String| fs::write(directory.path().join(name), text).unwrap();
+        write("AADSTS7000222.md", rule_file("AADSTS7000222", "Ours"));
+        write("CorpProxyError.md", rule_file("CorpProxyError", "The proxy"));
+        let overrides = [SeverityOverride::constant(Code::Aadsts(7_000_222), Severity::Info)];
+        let catalogue = Catalogue::load(Some(directory.path()), &overrides).unwrap();
+        let embedded = Catalogue::embedded();
+        assert_eq!(catalogue.len(), embedded.len() + 1);
+        assert_eq!(catalogue.override_count(), 2);
+        assert_ne!(catalogue.version(), embedded.version());
+        let rule = catalogue.rule(Code::Aadsts(7_000_222)).unwrap();
+        assert_eq!((rule.title.as_str(), rule.severity.default), ("Ours", Severity::Info));
+        assert!(catalogue.literals().contains(&"CorpProxyError"));
+    }
+
+    #[test]
+    fn every_problem_of_a_directory_and_of_overrides_is_reported() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
+        write("AADSTS50076.md", "nothing");
+        write("AADSTS1.md", "");
+        let overrides = [SeverityOverride::constant(Code::Aadsts(7_000_221), Severity::Info)];
+        let problems = Catalogue::load(Some(directory.path()), &overrides).unwrap_err();
+        assert_eq!(problems.len(), 3, "{problems}");
+        assert!(problems.to_string().contains("no rule for AADSTS7000221; did you mean AADSTS7000222?"));
+    }
+}

@@ -15,6 +15,8 @@ pub enum Code {
     Aadb2c(u32),
     /// A literal of the catalogue: Power BI's, the gateway's and Fabric's own names.
     Named(&'static str),
+    /// One of too many distinct codes without a rule; only in counts.
+    Unknown,
     /// A failure that spells no code.
     None,
 }
@@ -42,6 +44,7 @@ impl fmt::Display for Code {
             Self::Aadsts(number) => f.pad(&format!("AADSTS{number}")),
             Self::Aadb2c(number) => f.pad(&format!("AADB2C{number}")),
             Self::Named(name) => f.pad(name),
+            Self::Unknown => f.pad("unknown"),
             Self::None => f.pad("none"),
         }
     }
@@ -52,9 +55,9 @@ pub fn parse_digits(digits: &[u8]) -> Option<u32> {
     if !TEXT_DIGITS.contains(&digits.len()) || digits[0] == b'0' {
         return None;
     }
-    digits.iter().try_fold(0u32, |number, digit| {
-        digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0'))
-    })
+    digits
+        .iter()
+        .try_fold(0u32, |number, digit| digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0')))
 }
 
 /// Gives a literal the life of the program, once per distinct name, so that [`Code`] stays a small copy.

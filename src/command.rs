@@ -1,16 +1,53 @@
 //! The subcommands: one file each, each a function from arguments to an exit code.
 
-use crate::cli::{Cli, Command};
-use crate::exit_code::Exit;
+use std::path::Path;
 
+use crate::catalogue::{Catalogue, SeverityOverride};
+use crate::cli::{Cli, Color, Command};
+use crate::exit_code::{Exit, ExitError};
+
+pub mod config;
+pub mod demo;
 pub mod explain;
+mod exposition;
 pub mod rules;
+pub mod run;
+pub mod scan;
+pub mod terminal;
 
 /// Runs what the command line asked for.
 pub fn run(cli: Cli) -> anyhow::Result<Exit> {
+    match cli.color {
+        Color::Auto => {}
+        Color::Always => anstream::ColorChoice::Always.write_global(),
+        Color::Never => anstream::ColorChoice::Never.write_global(),
+    }
     match cli.command {
         Command::Explain(args) => explain::run(&args),
         Command::Rules(command) => rules::run(&command),
-        _ => todo!(),
+        Command::Scan(args) => scan::run(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Config(command) => config::run(&command),
+        _ => Err(anyhow::anyhow!("this command is not built in yet")),
     }
+}
+
+/// The rules in force, or every problem of them.
+pub fn load_catalogue(rules_dir: Option<&Path>, overrides: &[SeverityOverride]) -> anyhow::Result<Catalogue> {
+    Catalogue::load(rules_dir, overrides)
+        .map_err(|problems| ExitError::new(Exit::BadRules, format!("cannot load the rules:\n{problems}")))
+}
+
+/// Ends the process with 130 on Ctrl-C: for commands that hold nothing which needs an orderly end.
+fn exit_on_interrupt() {
+    std::thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        if let Ok(runtime) = runtime
+            && runtime.block_on(tokio::signal::ctrl_c()).is_ok()
+        {
+            #[expect(clippy::exit, reason = "an interrupted scan has nothing to clean up")]
+            std::process::exit(Exit::Interrupted as i32);
+        }
+    });
 }

@@ -37,6 +37,7 @@ pub struct ExitError {
 }
 
 impl ExitError {
+    #[expect(clippy::new_ret_no_self, reason = "callers only ever want it as the error that they return")]
     pub fn new(exit: Exit, message: impl Into<String>) -> anyhow::Error {
         anyhow::Error::new(Self { exit, message: message.into() })
     }

@@ -79,6 +79,11 @@ fn prometheus_answers_the_truth() {
             .then_some(())
     });
     let zero_ms = now_ms();
+    // increase() looks only at samples inside its window, so one zero must be in it.
+    wait_until("Prometheus has scraped once more", PATIENCE, || {
+        let any = series(TRUTH[0].0, TRUTH[0].1);
+        prometheus.value(&format!("timestamp({any})"), now_ms()).filter(|at| at * 1000.0 > zero_ms as f64)
+    });
 
     let rounds = 10;
     let batches = one_of_every_shape();

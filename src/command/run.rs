@@ -1,0 +1,146 @@
+//! `aadstream run`: the service until a signal ends it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use crate::catalogue::Catalogue;
+use crate::cli::RunArgs;
+use crate::config::Settings;
+use crate::exit_code::Exit;
+use crate::metrics::{Metrics, MetricsOptions};
+use crate::service::Service;
+use crate::web::{self, Site};
+
+pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
+    let settings = Settings::load(args.config.as_deref())?;
+    settings.require_kafka()?;
+    crate::log::init(settings.log.format, settings.log.level);
+    settings.warnings().iter().for_each(|warning| warn!("{warning}"));
+    let catalogue = Arc::new(super::load_catalogue(settings.rules.dir.as_deref(), &settings.rules.severity)?);
+    let running = Running::start(settings, catalogue, true)?;
+    info!(address = %running.address, "serving metrics and probes");
+    running.wait_for_signal();
+    running.end()
+}
+
+/// Names under which pages answer: those of the configuration and the one of `external_url`.
+fn page_hosts(settings: &Settings) -> Vec<String> {
+    let url = settings.web.external_url.iter().filter_map(|url| {
+        let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+        rest.split(['/', ':']).next().map(str::to_owned)
+    });
+    settings.web.hosts.iter().cloned().chain(url).collect()
+}
+
+/// The service, its pages and its threads.
+pub struct Running {
+    pub service: Arc<Service>,
+    pub address: SocketAddr,
+    shutdown_timeout: Duration,
+    consumer: std::thread::JoinHandle<anyhow::Result<()>>,
+    /// Changes when the consumer thread has ended.
+    ended: watch::Receiver<bool>,
+    stop_web: watch::Sender<bool>,
+    runtime: Runtime,
+}
+
+impl Running {
+    /// Binds the address first, so that a second service on it fails before it joins the group.
+    pub fn start(
+        settings: Settings,
+        catalogue: Arc<Catalogue>,
+        with_process_metrics: bool,
+    ) -> anyhow::Result<Self> {
+        let options = MetricsOptions {
+            birth_hold: settings.metrics.birth_hold,
+            external_url: settings.web.external_url.clone(),
+            apps: settings.apps.clone(),
+            process: with_process_metrics,
+            ..MetricsOptions::default()
+        };
+        let metrics = Arc::new(Metrics::new(&catalogue, options));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .context("cannot start the web server's threads")?;
+        let (listener, address) = runtime.block_on(web::bind(&settings.web.listen))?;
+        let hosts = page_hosts(&settings).into();
+        let shutdown_timeout = settings.kafka.shutdown_timeout;
+        let service = Arc::new(Service::new(settings, catalogue, Arc::clone(&metrics)));
+        let site = Site { metrics, health: Arc::clone(&service) as Arc<_>, hosts };
+        let (stop_web, mut web_stopped) = watch::channel(false);
+        let stopped = async move {
+            // An error means that the sender is gone, which also ends the server.
+            let _ended = web_stopped.wait_for(|stopped| *stopped).await;
+        };
+        runtime.spawn(async move {
+            if let Err(error) = web::serve(listener, site, stopped).await {
+                error!("{error:#}");
+            }
+        });
+        let (ended_tx, ended) = watch::channel(false);
+        let consumer = {
+            let service = Arc::clone(&service);
+            std::thread::Builder::new().name("poll".to_owned()).spawn(move || {
+                let result = service.consume();
+                ended_tx.send_replace(true);
+                result
+            })
+        }
+        .context("cannot start the poll thread")?;
+        Ok(Self { service, address, shutdown_timeout, consumer, ended, stop_web, runtime })
+    }
+
+    /// Runs a future on the service's runtime.
+    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(future);
+    }
+
+    /// Waits for SIGINT or SIGTERM, or until the consumer ends by itself.
+    pub fn wait_for_signal(&self) {
+        let mut ended = self.ended.clone();
+        self.runtime.block_on(async move {
+            let (Ok(mut interrupt), Ok(mut terminate)) =
+                (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+            else {
+                warn!("cannot listen for signals; only the end of the consumer stops the service");
+                let _ended = ended.wait_for(|ended| *ended).await;
+                return;
+            };
+            tokio::select! {
+                _ = interrupt.recv() => info!("SIGINT: stopping"),
+                _ = terminate.recv() => info!("SIGTERM: stopping"),
+                _ = ended.wait_for(|ended| *ended) => {}
+            }
+        });
+    }
+
+    /// Stops in order: digest what is in flight, commit, leave the group; at the deadline as it is.
+    pub fn end(self) -> anyhow::Result<Exit> {
+        self.service.stop();
+        let mut ended = self.ended.clone();
+        let limit = self.shutdown_timeout;
+        let in_time = self.runtime.block_on(async move {
+            tokio::time::timeout(limit, ended.wait_for(|ended| *ended)).await.is_ok()
+        });
+        self.stop_web.send_replace(true);
+        if !in_time {
+            warn!("the brokers did not answer in time; uncommitted messages will be read again");
+            self.runtime.shutdown_background();
+            return Ok(Exit::Done);
+        }
+        self.runtime.shutdown_timeout(Duration::from_secs(1));
+        match self.consumer.join() {
+            Ok(result) => result.map(|()| Exit::Done),
+            Err(_) => Err(anyhow::anyhow!("the poll thread panicked; the log says where")),
+        }
+    }
+}

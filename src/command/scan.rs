@@ -1,0 +1,261 @@
+//! `aadstream scan`: counts the codes in files, folders or stdin.
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::Context;
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::terminal;
+use crate::catalogue::Catalogue;
+use crate::cli::{ScanArgs, ScanFormat};
+use crate::digest::event::EventOptions;
+use crate::digest::tally::{Detail, Tally};
+use crate::digest::{Digest, Middle, Options, Position};
+use crate::exit_code::{Exit, ExitError};
+use crate::files::buffer::Buffer;
+use crate::files::feed::{Feed, Piece};
+use crate::files::{self, Source};
+use crate::metrics::{Metrics, MetricsOptions};
+use crate::report::Report;
+use crate::report::table::{self, Layout};
+use crate::window::{Old, Window};
+
+/// Pieces waiting for a worker, per worker: enough that none waits for the reader, few enough to stay in cache.
+const WAITING: usize = 2;
+
+pub fn run(args: &ScanArgs) -> anyhow::Result<Exit> {
+    let paths = if args.paths.is_empty() { vec![PathBuf::from("-")] } else { args.paths.clone() };
+    if args.paths.is_empty() && io::stdin().is_terminal() {
+        let message = "nothing to scan: name files or folders, or pipe a log into `aadstream scan`";
+        return Err(ExitError::new(Exit::Usage, message));
+    }
+    super::exit_on_interrupt();
+    let catalogue = Arc::new(Catalogue::embedded());
+    let options = Options {
+        detail: if args.format == ScanFormat::Prometheus { Detail::Apps } else { Detail::Codes },
+        events: (args.format == ScanFormat::Events).then(EventOptions::default),
+        ..Options::default()
+    };
+    let (sources, errors) = files::list(&paths);
+    let scan = Scan::new(Middle::new(Arc::clone(&catalogue), options), &sources);
+    errors.iter().for_each(|error| scan.report_error(error));
+    let tally = match args.format {
+        ScanFormat::Events => scan.in_order(&sources),
+        ScanFormat::Table | ScanFormat::Json | ScanFormat::Prometheus => {
+            scan.parallel(&sources, threads(args.threads)).tally
+        }
+    };
+    scan.progress.finish_and_clear();
+    let report = Report::new(sources.len() as u64, tally, &catalogue);
+    match args.format {
+        ScanFormat::Table => {
+            let layout =
+                Layout { width: terminal::width(), is_colored: terminal::style().is_colored, top: args.top };
+            terminal::print(&table::render(&report, layout))?;
+        }
+        ScanFormat::Json => terminal::print(&format!("{}\n", report.json()))?,
+        ScanFormat::Prometheus => terminal::print(&exposition(&report, &catalogue))?,
+        ScanFormat::Events => {}
+    }
+    let fails = args.fail_on.is_some_and(|limit| report.severity().is_some_and(|severity| severity >= limit));
+    Ok(match scan.errors.load(Ordering::Relaxed) {
+        0 if fails => Exit::FailOn,
+        0 => Exit::Done,
+        _ => Exit::Failure,
+    })
+}
+
+/// The counts in the text exposition format, as a service that had read the same would show them.
+fn exposition(report: &Report<'_>, catalogue: &Catalogue) -> String {
+    let metrics =
+        Metrics::new(catalogue, MetricsOptions { birth_hold: Duration::ZERO, ..MetricsOptions::default() });
+    metrics.consumed("scan", report.tally.messages, report.tally.bytes);
+    metrics.record(&report.tally, "scan");
+    let (_, text) = metrics.encode(false);
+    String::from_utf8(text).expect("labels are UTF-8")
+}
+
+fn threads(asked: usize) -> usize {
+    match asked {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        asked => asked,
+    }
+}
+
+struct Scan {
+    middle: Middle,
+    /// Bytes taken from disk so far.
+    read: Arc<AtomicU64>,
+    errors: AtomicU64,
+    progress: ProgressBar,
+    window: Mutex<Window>,
+}
+
+impl Scan {
+    fn new(middle: Middle, sources: &[Source]) -> Self {
+        let progress = progress(sources);
+        Self { middle, read: Arc::default(), errors: AtomicU64::new(0), progress, window: Mutex::default() }
+    }
+
+    /// Prints an error once and remembers that there was one; the scan goes on.
+    fn report_error(&self, error: &anyhow::Error) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+        self.progress.suspend(|| terminal::remark(&format!("aadstream: {error:#}")));
+    }
+
+    /// Reads and digests in this thread and prints the events on the way, in the order of the input.
+    fn in_order(&self, sources: &[Source]) -> Tally {
+        let mut tally = Tally::default();
+        for source in sources {
+            let mut place = Place { name: source.name(), ..Place::default() };
+            let result = self.pieces(source, |feed, piece| {
+                let mut digest = Digest::default();
+                files::digest_piece(&self.middle, &piece, &place.position(), &mut digest);
+                self.admit(&mut digest);
+                place.advance(&piece, &digest.tally);
+                let mut lines = String::new();
+                for event in &digest.events {
+                    lines.push_str(&serde_json::to_string(event).expect("an event is plain data"));
+                    lines.push('\n');
+                }
+                tally.merge(digest.tally);
+                if let Piece::Lines(bytes) | Piece::Elements { bytes, .. } = piece {
+                    feed.recycle(bytes);
+                }
+                terminal::print(&lines)
+            });
+            if let Err(error) = result {
+                self.report_error(&error);
+            }
+        }
+        tally
+    }
+
+    /// Gives every piece of `source` to `take`.
+    fn pieces(
+        &self,
+        source: &Source,
+        mut take: impl FnMut(&mut Feed<'_>, Piece) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut feed = Feed::new(&self.middle, files::open(source, &self.read)?);
+        loop {
+            let piece = feed.next_piece().with_context(|| format!("cannot read {}", source.name()))?;
+            self.progress.set_position(self.read.load(Ordering::Relaxed));
+            match piece {
+                Some(piece) => take(&mut feed, piece)?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Reads in this thread, digests in `threads` others.
+    fn parallel(&self, sources: &[Source], threads: usize) -> Digest {
+        let (work_tx, work_rx) = bounded::<(Arc<str>, Piece)>(threads * WAITING);
+        let (spare_tx, spare_rx) = unbounded::<Buffer>();
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads)
+                .map(|_| {
+                    let (work_rx, spare_tx) = (work_rx.clone(), spare_tx.clone());
+                    scope.spawn(move || self.work(&work_rx, &spare_tx))
+                })
+                .collect();
+            for source in sources {
+                if let Err(error) = self.feed(source, &work_tx, &spare_rx) {
+                    self.report_error(&error);
+                }
+            }
+            drop(work_tx);
+            let mut digest = Digest::default();
+            for worker in workers {
+                digest.merge(worker.join().expect("a panic in the middle is caught there"));
+            }
+            digest
+        })
+    }
+
+    fn feed(
+        &self,
+        source: &Source,
+        work_tx: &Sender<(Arc<str>, Piece)>,
+        spare_rx: &Receiver<Buffer>,
+    ) -> anyhow::Result<()> {
+        let name: Arc<str> = source.name().into();
+        self.pieces(source, |feed, piece| {
+            spare_rx.try_iter().for_each(|bytes| feed.recycle(bytes));
+            work_tx.send((Arc::clone(&name), piece)).expect("workers live as long as the reader");
+            Ok(())
+        })
+    }
+
+    fn admit(&self, digest: &mut Digest) {
+        if !digest.held.is_empty() {
+            let mut window = self.window.lock().expect("no code panics while it holds this lock");
+            digest.admit(&self.middle, |held| window.judge(held, None, Old::IsNew));
+        }
+    }
+
+    fn work(&self, work_rx: &Receiver<(Arc<str>, Piece)>, spare_tx: &Sender<Buffer>) -> Digest {
+        let mut digest = Digest::default();
+        for (name, piece) in work_rx {
+            let position = Position { topic: &name, ..Position::default() };
+            files::digest_piece(&self.middle, &piece, &position, &mut digest);
+            self.admit(&mut digest);
+            if let Piece::Lines(bytes) | Piece::Elements { bytes, .. } = piece {
+                // The reader may be gone already; then nobody needs the buffer.
+                let _unused = spare_tx.send(bytes);
+            }
+        }
+        digest
+    }
+}
+
+/// Where the next message of a file stands.
+#[derive(Default)]
+struct Place {
+    name: String,
+    offset: i64,
+    index: u32,
+}
+
+impl Place {
+    fn position(&self) -> Position<'_> {
+        Position { topic: &self.name, partition: 0, offset: self.offset, index: self.index }
+    }
+
+    fn advance(&mut self, piece: &Piece, tally: &Tally) {
+        self.offset += i64::try_from(tally.messages).unwrap_or(i64::MAX);
+        let elements = tally.records.iter().flatten().sum::<u64>() + tally.duplicates.iter().sum::<u64>();
+        let rejected: u64 = tally.rejected_records.iter().sum();
+        self.index = match piece {
+            Piece::Elements { is_last: false, .. } => {
+                self.index.saturating_add(u32::try_from(elements + rejected).unwrap_or(u32::MAX))
+            }
+            _ => 0,
+        };
+    }
+}
+
+/// Shown on a terminal only: bytes, rate and time left.
+fn progress(sources: &[Source]) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let size = |source: &Source| match source {
+        Source::Stdin => None,
+        Source::File(path) => std::fs::metadata(path).ok().map(|metadata| metadata.len()),
+    };
+    let total: Option<u64> = sources.iter().map(size).sum();
+    let (bar, template) = match total {
+        Some(total) => (ProgressBar::new(total), "{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left"),
+        None => (ProgressBar::new_spinner(), "{spinner} {bytes} {bytes_per_sec}"),
+    };
+    bar.set_style(ProgressStyle::with_template(template).expect("the template is well formed"));
+    bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}

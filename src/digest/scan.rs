@@ -1,0 +1,433 @@
+//! Finds spelled codes in raw bytes.
+//!
+//! The scanner knows how codes are spelled, not what they mean. Letters and digits of a code are never escaped by JSON,
+//! URLs or HTML (`domain` §2.6), so raw bytes are enough. It reads the whole run of digits: real codes are prefixes
+//! of one another, and a longer one must never be booked on a shorter.
+
+use std::ops::Range;
+
+use aho_corasick::packed::Searcher;
+use aho_corasick::{AhoCorasick, Anchored, Input, MatchKind, StartKind, packed};
+use memchr::memmem;
+
+use crate::code::{Code, TEXT_DIGITS, parse_digits};
+
+/// Codes found in one record or text entry, each once, in order of appearance.
+#[derive(Clone, Debug, Default)]
+pub struct Mentions {
+    pub codes: Vec<Code>,
+    /// How many of `codes` were spelled with their prefix or as a literal; the rest are numbers of `error_codes`.
+    spelled: Vec<Code>,
+    /// Runs of digits behind a prefix that cannot be a code.
+    pub malformed: u64,
+}
+
+impl Mentions {
+    pub fn clear(&mut self) {
+        self.codes.clear();
+        self.spelled.clear();
+        self.malformed = 0;
+    }
+
+    pub fn add(&mut self, code: Code) {
+        if !self.codes.contains(&code) {
+            self.codes.push(code);
+        }
+    }
+
+    fn spell(&mut self, code: Code) {
+        self.add(code);
+        // The last one spelled is the diagnosis, so a repetition moves to the end.
+        self.spelled.retain(|spelled| *spelled != code);
+        self.spelled.push(code);
+    }
+
+    /// The code that says why (law 3): the last AADSTS code that is no umbrella, else the last umbrella, else
+    /// AADB2C, else the longest literal.
+    pub fn primary(&self, is_umbrella: impl Fn(Code) -> bool) -> Option<Code> {
+        let last =
+            |wanted: &dyn Fn(Code) -> bool| self.spelled.iter().rev().copied().find(|code| wanted(*code));
+        last(&|code| matches!(code, Code::Aadsts(_)) && !is_umbrella(code))
+            .or_else(|| last(&|code| matches!(code, Code::Aadsts(_))))
+            .or_else(|| last(&|code| matches!(code, Code::Aadb2c(_))))
+            .or_else(|| {
+                let literal = |code: &Code| match code {
+                    Code::Named(name) => Some(*name),
+                    _ => None,
+                };
+                self.spelled.iter().filter_map(literal).max_by_key(|name| name.len()).map(Code::Named)
+            })
+    }
+
+    pub fn has_spelled(&self) -> bool {
+        !self.spelled.is_empty()
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Spelling {
+    Aadsts,
+    Aadb2c,
+    Literal(&'static str),
+}
+
+/// The array that errors of the token service carry beside their text.
+const ERROR_CODES: &[u8] = b"error_codes";
+
+/// Build one per catalogue and share it: building is slow, scanning is not.
+#[derive(Debug)]
+pub struct Scanner {
+    automaton: AhoCorasick,
+    spellings: Vec<Spelling>,
+    hints: Hints,
+    error_codes: memmem::Finder<'static>,
+}
+
+impl Scanner {
+    /// A scanner for the prefixes and for the literals that the catalogue asks for.
+    pub fn new(literals: &[&'static str]) -> Self {
+        let mut spellings = vec![Spelling::Aadsts, Spelling::Aadb2c];
+        spellings.extend(literals.iter().copied().map(Spelling::Literal));
+        let patterns = spellings.iter().map(|spelling| match spelling {
+            Spelling::Aadsts => "aadsts",
+            Spelling::Aadb2c => "aadb2c",
+            Spelling::Literal(name) => name,
+        });
+        let automaton = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostLongest)
+            .ascii_case_insensitive(true)
+            .start_kind(StartKind::Anchored)
+            .build(patterns)
+            .expect("a few hundred short literals are within every limit of the automaton");
+        let error_codes = memmem::Finder::new(ERROR_CODES);
+        Self { automaton, spellings, hints: Hints::new(literals), error_codes }
+    }
+
+    /// Finds what `bytes` spell.
+    pub fn scan(&self, bytes: &[u8], mentions: &mut Mentions) {
+        let mut from = 0;
+        let mut has_code = false;
+        while let Some(hint) = self.hints.next(bytes, from) {
+            from = hint.end;
+            let Some(begin) = hint.begin else { continue };
+            let input = Input::new(bytes).range(begin..).anchored(Anchored::Yes);
+            let Some(found) = self.automaton.find(input) else { continue };
+            from = from.max(match self.spellings[found.pattern().as_usize()] {
+                Spelling::Aadsts => {
+                    has_code = true;
+                    aadsts(bytes, found.end(), mentions)
+                }
+                Spelling::Aadb2c => aadb2c(bytes, found.end(), mentions),
+                Spelling::Literal(name) => literal(bytes, found.range(), name, mentions),
+            });
+        }
+        if has_code {
+            self.error_codes
+                .find_iter(bytes)
+                .for_each(|at| error_codes(&bytes[at + ERROR_CODES.len()..], mentions));
+        }
+    }
+
+    /// Whether a sign-in record that says success at its first level must be parsed all the same: it spells
+    /// something, or an `errorCode` in it is not plainly zero.
+    pub fn needs_parse(&self, bytes: &[u8]) -> bool {
+        let mut from = 0;
+        while let Some(hint) = self.hints.next(bytes, from) {
+            if hint.begin.is_some() || !is_zero_member(&bytes[hint.end..]) {
+                return true;
+            }
+            from = hint.end;
+        }
+        false
+    }
+}
+
+fn aadb2c(bytes: &[u8], at: usize, mentions: &mut Mentions) -> usize {
+    let length = digits(bytes, at);
+    match parse_digits(&bytes[at..at + length]) {
+        Some(number) => mentions.spell(Code::Aadb2c(number)),
+        None => mentions.malformed += u64::from(length > 0),
+    }
+    at + length
+}
+
+/// A literal is a whole word, in the letter case of its product.
+fn literal(bytes: &[u8], found: Range<usize>, name: &'static str, mentions: &mut Mentions) -> usize {
+    let goes_on = bytes.get(found.end).is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    if !goes_on && &bytes[found.clone()] == name.as_bytes() {
+        mentions.spell(Code::Named(name));
+    }
+    found.end
+}
+
+/// Reads the digits behind `AADSTS` and the codes that MSAL.NET joins to it; gives the index behind them.
+fn aadsts(bytes: &[u8], at: usize, mentions: &mut Mentions) -> usize {
+    let length = digits(bytes, at);
+    let mut end = at + length;
+    let Some(number) = parse_digits(&bytes[at..end]) else {
+        mentions.malformed += u64::from(length > 0);
+        return end;
+    };
+    mentions.spell(Code::Aadsts(number));
+    for number in joined(bytes, at, &mut end) {
+        mentions.spell(Code::Aadsts(number));
+    }
+    end
+}
+
+/// What stands before the codes in MSAL.NET's log, its prefix included.
+const PHRASE: &[u8] = b"error code aadsts";
+
+/// The codes of MSAL.NET's scrubbed log, `Error Code AADSTS70002 50012`: joined by single blanks, only the first with
+/// the prefix, nothing behind them on the line. Elsewhere a number behind a code is just a number.
+fn joined(bytes: &[u8], at: usize, end: &mut usize) -> Vec<u32> {
+    let mut numbers = Vec::new();
+    let mut reach = *end;
+    while bytes.get(reach) == Some(&b' ') {
+        let length = digits(bytes, reach + 1);
+        // Every known code has five digits or more; four are a year as often as not.
+        let Some(number) = (length >= 5).then(|| parse_digits(&bytes[reach + 1..=reach + length])).flatten()
+        else {
+            break;
+        };
+        numbers.push(number);
+        reach += 1 + length;
+    }
+    let before = &bytes[at.saturating_sub(PHRASE.len())..at];
+    let says_error_code = before.eq_ignore_ascii_case(PHRASE);
+    let ends_line =
+        matches!(bytes.get(reach), None | Some(b'\r' | b'\n' | b'"' | b'\'' | b'\\' | b'<' | b'&' | b'%'));
+    if numbers.is_empty() || !(says_error_code || ends_line) {
+        return Vec::new();
+    }
+    *end = reach;
+    numbers
+}
+
+fn digits(bytes: &[u8], at: usize) -> usize {
+    bytes[at..].iter().take_while(|byte| byte.is_ascii_digit()).count()
+}
+
+/// Reads the numbers of `error_codes:[…]`, which may be escaped as JSON in JSON, HTML or URL.
+fn error_codes(bytes: &[u8], mentions: &mut Mentions) {
+    /// Between the key and its bracket stand a quote, a colon and blanks, escaped at most three deep.
+    const GAP: usize = 32;
+    /// Codes of one error; the STS writes one or two.
+    const NUMBERS: usize = 16;
+    let gap = &bytes[..bytes.len().min(GAP)];
+    let Some(open) =
+        gap.iter().position(|byte| *byte == b'[').map(|at| at + 1).or_else(|| {
+            gap.windows(3).position(|window| window.eq_ignore_ascii_case(b"%5b")).map(|at| at + 3)
+        })
+    else {
+        return;
+    };
+    if gap[..open.saturating_sub(3)].iter().any(|byte| matches!(byte, b',' | b'}' | b'{')) {
+        return;
+    }
+    let mut at = open;
+    for _ in 0..NUMBERS {
+        while let Some(b' ' | b',' | b'\n' | b'\r' | b'\t' | b'"' | b'\\') = bytes.get(at) {
+            // An escaped line end is two bytes.
+            let is_escape = bytes[at] == b'\\' && matches!(bytes.get(at + 1), Some(b'n' | b'r' | b't'));
+            at += 1 + usize::from(is_escape);
+        }
+        if bytes[at..].len() >= 3 && bytes[at..at + 3].eq_ignore_ascii_case(b"%2c") {
+            at += 3;
+        }
+        let length = digits(bytes, at);
+        if length == 0 {
+            return;
+        }
+        parse_digits(&bytes[at..at + length])
+            .into_iter()
+            .for_each(|number| mentions.add(Code::Aadsts(number)));
+        at += length;
+    }
+}
+
+/// Whether the bytes behind a key's last letter say `": 0`.
+fn is_zero_member(bytes: &[u8]) -> bool {
+    let Some(rest) = bytes.strip_prefix(b"\"") else { return false };
+    let Some(rest) = rest.trim_ascii_start().strip_prefix(b":") else { return false };
+    let Some(rest) = rest.trim_ascii_start().strip_prefix(b"0") else { return false };
+    matches!(rest.first(), Some(b',' | b'}' | b' ' | b'\n' | b'\r' | b'\t'))
+}
+
+/// A fast look for places that could spell something: rare letters of every spelling, by SIMD.
+///
+/// It may say yes too often and never no too often; what it points at is read by the automaton.
+#[derive(Debug)]
+struct Hints {
+    searcher: Option<Searcher>,
+    /// Of each fragment: how far into its spelling it stands; `None` for the keys of error codes.
+    offsets: Vec<Option<usize>>,
+    /// Does the same where the processor lacks what the searcher needs.
+    slow: AhoCorasick,
+}
+
+/// A place that may spell something.
+#[derive(Clone, Copy, Debug)]
+struct Hint {
+    /// Behind the fragment.
+    end: usize,
+    /// Where the spelling would begin; `None` if the fragment belongs to an `errorCode` key.
+    begin: Option<usize>,
+}
+
+impl Hints {
+    fn new(literals: &[&'static str]) -> Self {
+        let mut patterns: Vec<Vec<u8>> = Vec::new();
+        let mut offsets = Vec::new();
+        // The middle of AADSTS and AADB2C in every letter case: rarer than their first letters.
+        for fragment in [b"dst", b"db2"] {
+            for upper in 0..8u8 {
+                let cased: Vec<u8> = fragment
+                    .iter()
+                    .enumerate()
+                    .map(|(at, byte)| if upper >> at & 1 == 1 { byte.to_ascii_uppercase() } else { *byte })
+                    .collect();
+                if !patterns.contains(&cased) {
+                    patterns.push(cased);
+                    offsets.push(Some(2));
+                }
+            }
+        }
+        for literal in literals {
+            let fragment = literal.as_bytes()[..literal.len().min(6)].to_vec();
+            if !patterns.contains(&fragment) {
+                patterns.push(fragment);
+                offsets.push(Some(0));
+            }
+        }
+        for key in ["rrorCode", "rrorcode", "RRORCODE"] {
+            patterns.push(key.as_bytes().to_vec());
+            offsets.push(None);
+        }
+        let searcher = packed::Config::new().builder().extend(&patterns).build();
+        let slow = AhoCorasick::new(&patterns).expect("a few dozen short fragments are within every limit");
+        Self { searcher, offsets, slow }
+    }
+
+    /// The next place from `from` on.
+    fn next(&self, bytes: &[u8], from: usize) -> Option<Hint> {
+        let found = match &self.searcher {
+            Some(searcher) => searcher.find_in(bytes, (from..bytes.len()).into())?,
+            None => self.slow.find(Input::new(bytes).range(from..))?,
+        };
+        let begin =
+            self.offsets[found.pattern().as_usize()].map(|offset| found.start().saturating_sub(offset));
+        Some(Hint { end: found.end(), begin })
+    }
+}
+
+/// Longest spelling with its digits; consecutive chunks of a value that is scanned in chunks overlap by it.
+pub const OVERLAP: usize = 128 + *TEXT_DIGITS.end();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scanner() -> Scanner {
+        Scanner::new(&[
+            "DMTS_OAuthTokenRefreshFailedError",
+            "DMTS_OAuth",
+            "ModelRefresh_ShortMessage_ProcessingError",
+        ])
+    }
+
+    fn found(text: &str) -> Mentions {
+        let mut mentions = Mentions::default();
+        scanner().scan(text.as_bytes(), &mut mentions);
+        mentions
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        let codes: Vec<String> = found(text).codes.iter().map(ToString::to_string).collect();
+        assert_eq!(codes.join(" "), expected, "in {text:?}");
+    }
+
+    #[track_caller]
+    fn primary(text: &str, expected: &str) {
+        let primary = found(text).primary(|code| code == Code::Aadsts(70002));
+        assert_eq!(primary.map(|code| code.to_string()).unwrap_or_default(), expected, "in {text:?}");
+    }
+
+    #[test]
+    fn a_longer_code_is_not_cut_at_a_shorter_one() {
+        check("AADSTS70002: a", "AADSTS70002");
+        check("AADSTS700021: b", "AADSTS700021");
+        check("AADSTS7000215: c", "AADSTS7000215");
+    }
+
+    #[test]
+    fn every_escaping_and_letter_case_is_read() {
+        check(r#"{\"error_description\":\"aadsts50020: x"#, "AADSTS50020");
+        check("error_description=AaDsTs70002%3a+Error.AADSTS50012%3a", "AADSTS70002 AADSTS50012");
+        check(
+            "&#34;AADSTS7000215: Invalid&#34;,&#34;error_codes&#34;:[7000215, 70002]",
+            "AADSTS7000215 AADSTS70002",
+        );
+        check("AADB2C90091%3a+cancelled", "AADB2C90091");
+    }
+
+    #[test]
+    fn other_lengths_are_malformed() {
+        check("AADSTS991 AADSTS00000 AADSTS700021512345 AADSTS", "");
+        assert_eq!(found("AADSTS991 AADSTS00000 AADSTS700021512345 AADSTS: x").malformed, 3);
+    }
+
+    #[test]
+    fn msal_net_joins_codes_by_blanks() {
+        check("Microsoft Entra ID Error Code AADSTS70002 50012\n", "AADSTS70002 AADSTS50012");
+        check("AADSTS70002 50012", "AADSTS70002 AADSTS50012");
+        check("AADSTS50126 12345 rows", "AADSTS50126");
+        check("AADSTS50126 2026", "AADSTS50126");
+    }
+
+    #[test]
+    fn error_codes_count_only_beside_a_spelled_code() {
+        check(r#"{"error_codes":[70002,50012]}"#, "");
+        check(r#"{"error_codes":[70002,50012],"d":"AADSTS70002: x"}"#, "AADSTS70002 AADSTS50012");
+        check(r#"{\"error_codes\":[70002,\n 50012],\"d\":\"AADSTS70002: x\"}"#, "AADSTS70002 AADSTS50012");
+        check("error_codes%22%3a%5b50012%5d AADSTS70002", "AADSTS70002 AADSTS50012");
+    }
+
+    #[test]
+    fn literals_are_whole_words_and_the_longest_wins() {
+        check("DMTS_OAuthTokenRefreshFailedError", "DMTS_OAuthTokenRefreshFailedError");
+        check("DMTS_OAuthTokenRefreshFailedErrors", "");
+        check("DMTS_OAuth:", "DMTS_OAuth");
+    }
+
+    #[test]
+    fn the_last_specific_code_is_the_diagnosis() {
+        primary("AADSTS70002: x. AADSTS50012: y", "AADSTS50012");
+        primary("AADSTS50012: y AADSTS70002: x", "AADSTS50012");
+        primary("AADSTS70002 alone", "AADSTS70002");
+        primary("DMTS_OAuth ModelRefresh_ShortMessage_ProcessingError AADB2C90091", "AADB2C90091");
+        primary(
+            "DMTS_OAuth ModelRefresh_ShortMessage_ProcessingError",
+            "ModelRefresh_ShortMessage_ProcessingError",
+        );
+        primary("nothing", "");
+    }
+
+    #[test]
+    fn only_a_plain_zero_spares_the_parse() {
+        let scanner = scanner();
+        for (text, needed) in [
+            (r#"{"status":{"errorCode":0,"x":1}}"#, false),
+            (r#"{"status":{"errorCode": 0}}"#, false),
+            (r#"{"status":{"errorCode":50126}}"#, true),
+            (r#"{"status":"{\"errorCode\":0}"}"#, true),
+            (r#"{"status":{"errorCode":"0"}}"#, true),
+            (r#"{"x":"AADSTS50126"}"#, true),
+            (r#"{"x":"aAdStS50126"}"#, true),
+            (r#"{"x":"plain"}"#, false),
+        ] {
+            assert_eq!(scanner.needs_parse(text.as_bytes()), needed, "{text}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Takes the wrapping off a message: compression inside the value, byte order marks, UTF-16.
+
+use std::borrow::Cow;
+use std::io::Read;
+
+use flate2::read::MultiGzDecoder;
+
+use crate::terms::Reason;
+
+/// The plain bytes, or why there are none and whatever was unpacked before.
+pub type Unpacked<'a> = Result<Cow<'a, [u8]>, (Reason, Cow<'a, [u8]>)>;
+
+pub fn is_gzip(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0x1f, 0x8b, 0x08])
+}
+
+pub fn is_zstd(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
+}
+
+/// Unpacks a whole message of at most `max_bytes` plain bytes. A larger one is cut there, so that a small message
+/// cannot blow up memory.
+pub fn unpack(bytes: &[u8], max_bytes: usize) -> Unpacked<'_> {
+    let plain = if is_gzip(bytes) {
+        inflate(MultiGzDecoder::new(bytes), max_bytes)?
+    } else if is_zstd(bytes) {
+        match zstd::Decoder::with_buffer(bytes) {
+            Ok(decoder) => inflate(decoder, max_bytes)?,
+            Err(_) => return Err((Reason::BadCompression, Cow::Borrowed(bytes))),
+        }
+    } else {
+        Cow::Borrowed(bytes)
+    };
+    Ok(decode_text(plain))
+}
+
+fn inflate<'a>(decoder: impl Read, max_bytes: usize) -> Unpacked<'a> {
+    let mut plain = Vec::new();
+    let read = decoder.take(max_bytes as u64 + 1).read_to_end(&mut plain);
+    match read {
+        Err(_) => Err((Reason::BadCompression, Cow::Owned(plain))),
+        Ok(_) if plain.len() > max_bytes => Err((Reason::TooLarge, Cow::Owned(plain))),
+        Ok(_) => Ok(Cow::Owned(plain)),
+    }
+}
+
+/// Removes a byte order mark; UTF-16 with one becomes UTF-8.
+pub fn decode_text(bytes: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+    let utf16 = match bytes.as_ref() {
+        [0xff, 0xfe, ..] => u16::from_le_bytes,
+        [0xfe, 0xff, ..] => u16::from_be_bytes,
+        [0xef, 0xbb, 0xbf, ..] => {
+            return match bytes {
+                Cow::Borrowed(bytes) => Cow::Borrowed(&bytes[3..]),
+                Cow::Owned(mut bytes) => Cow::Owned(bytes.split_off(3)),
+            };
+        }
+        _ => return bytes,
+    };
+    let units = bytes[2..].chunks_exact(2).map(|pair| utf16([pair[0], pair[1]]));
+    let text: String =
+        char::decode_utf16(units).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)).collect();
+    Cow::Owned(text.into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn gzip_and_zstd_inside_a_message_are_unpacked() {
+        assert_eq!(unpack(&gzip(b"hello"), 100).unwrap().as_ref(), b"hello");
+        assert_eq!(unpack(&[gzip(b"a"), gzip(b"b")].concat(), 100).unwrap().as_ref(), b"ab");
+        assert_eq!(unpack(&zstd::encode_all(&b"hello"[..], 1).unwrap(), 100).unwrap().as_ref(), b"hello");
+    }
+
+    #[test]
+    fn a_bomb_is_cut_at_the_limit() {
+        let bomb = gzip(&vec![b'x'; 10_000_000]);
+        let (reason, kept) = unpack(&bomb, 1000).unwrap_err();
+        assert_eq!((reason, kept.len()), (Reason::TooLarge, 1001));
+    }
+
+    #[test]
+    fn a_truncated_stream_gives_what_it_held() {
+        let packed = gzip("AADSTS50126 ".repeat(10_000).as_bytes());
+        let (reason, kept) = unpack(&packed[..packed.len() / 2], 1 << 20).unwrap_err();
+        assert!(reason == Reason::BadCompression && kept.starts_with(b"AADSTS50126"), "{} bytes", kept.len());
+    }
+
+    #[test]
+    fn marks_and_utf16_are_read() {
+        assert_eq!(unpack(b"\xef\xbb\xbfx", 9).unwrap().as_ref(), b"x");
+        assert_eq!(unpack(b"\xff\xfeA\0B\0", 9).unwrap().as_ref(), b"AB");
+        assert_eq!(unpack(b"\xfe\xff\0A\0B", 9).unwrap().as_ref(), b"AB");
+    }
+}

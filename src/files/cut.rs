@@ -1,0 +1,56 @@
+//! Where a stream of lines may be cut so that both sides hold whole messages.
+
+use memchr::memrchr_iter;
+
+/// Line ends that are tried from the end of a block; where all of them are inside a value, the block is no lines.
+const TRIES: usize = 64;
+
+/// The index behind the last line end of `block` that no message goes across.
+///
+/// In valid JSON a line that begins with `{` follows a comma, a colon or an opening bracket, or begins a new value;
+/// so any other line end before a `{` is safe. In text any line end is, unless the next line looks like the inside
+/// of an indented value.
+pub fn last_safe(block: &[u8]) -> Option<usize> {
+    let starts_as_text = !matches!(block.trim_ascii_start().first(), Some(b'{' | b'['));
+    memrchr_iter(b'\n', block).take(TRIES).find(|&at| is_safe(block, at, starts_as_text)).map(|at| at + 1)
+}
+
+fn is_safe(block: &[u8], at: usize, starts_as_text: bool) -> bool {
+    let before = block[..at].iter().rev().find(|byte| !byte.is_ascii_whitespace());
+    let Some(next) = block.get(at + 1) else { return false };
+    match next {
+        b'{' => !matches!(before, None | Some(b',' | b':' | b'[' | b'{')),
+        b'}' | b'[' | b']' | b'"' | b',' => false,
+        next => starts_as_text && !next.is_ascii_whitespace(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(block: &str, left: Option<&str>) {
+        let cut = last_safe(block.as_bytes()).map(|at| &block[..at]);
+        assert_eq!(cut, left, "in {block:?}");
+    }
+
+    #[test]
+    fn values_on_lines_are_cut_between_them() {
+        check("{\"a\":1}\n{\"b\":2}\n{\"c\"", Some("{\"a\":1}\n{\"b\":2}\n"));
+        check("{\"a\":1}\r\n{\"b\":2}\r\n", Some("{\"a\":1}\r\n"));
+    }
+
+    #[test]
+    fn no_cut_inside_a_value() {
+        check("[\n{\"a\":1},\n{\"b\":2},\n", None);
+        check("{\n\"a\": 1,\n\"b\": {\n\"c\": 2\n", None);
+        check("{\"a\":\n{\"b\":1\n}\n,", None);
+    }
+
+    #[test]
+    fn text_is_cut_at_lines() {
+        check("2026-01-01 a\n2026-01-01 b\n2026", Some("2026-01-01 a\n2026-01-01 b\n"));
+        check("text\n  at indented\n  at more", None);
+    }
+}

@@ -1,0 +1,418 @@
+//! The service: Kafka in, counts out.
+//!
+//! One thread polls, some digest, one tiny runtime serves HTTP. A message is counted as soon as it is digested; its
+//! offset is committed afterwards, for a contiguous prefix of every partition. Nothing queues without a limit: when the
+//! bytes in flight reach theirs, polling waits, and after a while the partitions are paused.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::{Message, Offset, TopicPartitionList};
+use tracing::{debug, error, info, warn};
+
+use crate::catalogue::Catalogue;
+use crate::config::Settings;
+use crate::config::client_log::TroubleKind;
+use crate::config::kafka::{client_config, in_flight_limit_bytes};
+use crate::digest::tally::Detail;
+use crate::digest::{Middle, Options};
+use crate::exit_code::{Exit, ExitError};
+use crate::log::Rarely;
+use crate::metrics::Metrics;
+use crate::web::Health;
+use crate::window::Window;
+
+mod batch;
+mod context;
+mod progress;
+mod start;
+mod worker;
+
+use batch::Batches;
+pub use context::now_ms;
+use context::{Context, commit};
+use progress::Progress;
+pub use progress::TopicPartition;
+use start::Beginning;
+
+/// How long one poll waits for a message; also how often housekeeping gets its turn in a quiet stream.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Offsets are committed this often: tools that watch the group from outside see its lag only by commits.
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+
+/// Gauges are refreshed this often, below the usual scrape interval.
+const GAUGES_EVERY: Duration = Duration::from_secs(1);
+
+/// Beginnings that could not be found are asked for again this often.
+const REPAIR_EVERY: Duration = Duration::from_secs(2);
+
+/// Workers need milliseconds for what is in flight; a poll loop that waits longer for them pauses the partitions, so
+/// that it can go on polling and stays in the group.
+const ROOM_WAIT: Duration = Duration::from_secs(1);
+
+/// A poll loop that has not turned for this long is stuck.
+const TURN_LIMIT: Duration = Duration::from_secs(60);
+
+/// What the middle takes from the configuration.
+fn digest_options(settings: &Settings) -> Options {
+    Options {
+        max_message_bytes: settings.input.max_message_bytes,
+        text_entries: settings.input.text_entries,
+        detail: Detail::Apps,
+        events: None,
+        dedupe_sign_ins: settings.input.dedupe_sign_ins,
+        apps: settings.apps.clone(),
+        cluster_id: None,
+    }
+}
+
+/// Digesting threads: one core is left to the client, which decompresses.
+fn workers(settings: &Settings) -> usize {
+    match settings.input.workers {
+        0 => std::thread::available_parallelism().map_or(1, |cores| (cores.get() - 1).max(1)),
+        asked => asked,
+    }
+}
+
+/// Everything that the threads of the service share.
+pub struct Service {
+    settings: Settings,
+    pub middle: Middle,
+    pub metrics: Arc<Metrics>,
+    progress: Arc<Progress>,
+    window: std::sync::Mutex<Window>,
+    stopping: AtomicBool,
+    /// Milliseconds since the epoch of the poll loop's last turn; 0 before the first.
+    turned_at: AtomicI64,
+    has_joined: AtomicBool,
+    /// Topics that the brokers do not have, as last heard.
+    missing_topics: std::sync::Mutex<Vec<String>>,
+    /// The client cannot go on.
+    failed: std::sync::Mutex<Option<String>>,
+}
+
+impl Service {
+    pub fn new(settings: Settings, catalogue: Arc<Catalogue>, metrics: Arc<Metrics>) -> Self {
+        let middle = Middle::new(catalogue, digest_options(&settings));
+        Self {
+            settings,
+            middle,
+            metrics,
+            progress: Arc::default(),
+            window: std::sync::Mutex::new(Window::default()),
+            stopping: AtomicBool::new(false),
+            turned_at: AtomicI64::new(0),
+            has_joined: AtomicBool::new(false),
+            missing_topics: std::sync::Mutex::default(),
+            failed: std::sync::Mutex::default(),
+        }
+    }
+
+    /// Asks the service to end; [`Service::consume`] returns soon after.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.metrics.end_holds();
+    }
+
+    /// Where reading of each assigned partition goes on.
+    pub fn positions(&self) -> Vec<(TopicPartition, Option<i64>)> {
+        self.progress.positions()
+    }
+
+    /// Consumes until [`Service::stop`], or until the client cannot go on.
+    pub fn consume(&self) -> anyhow::Result<()> {
+        let kafka = &self.settings.kafka;
+        let context = Context::new(Arc::clone(&self.progress), Arc::clone(&self.metrics), kafka.start);
+        let consumer: BaseConsumer<Context> = client_config(&self.settings)
+            .create_with_context(context)
+            .context("cannot create the Kafka client")?;
+        let topics: Vec<&str> = kafka.topics.iter().map(String::as_str).collect();
+        consumer.subscribe(&topics).with_context(|| format!("cannot subscribe to {}", topics.join(", ")))?;
+        info!(brokers = kafka.brokers, topics = topics.join(","), group_id = kafka.group_id, "consuming");
+        let result = std::thread::scope(|scope| {
+            let (batches, workers) = worker::spawn(scope, self, workers(&self.settings));
+            let result = PollLoop::new(self, &consumer, batches).run();
+            self.finish(&consumer);
+            drop(workers);
+            result
+        });
+        info!("consumer closed");
+        result
+    }
+
+    /// Waits for the workers, commits what they digested and leaves the group.
+    fn finish(&self, consumer: &BaseConsumer<Context>) {
+        let deadline = Instant::now() + self.settings.kafka.shutdown_timeout / 2;
+        if !self.progress.wait_until_idle(deadline) {
+            warn!("some messages were not digested in time; they will be read again");
+        }
+        let offsets = self.progress.uncommitted();
+        if !offsets.is_empty() {
+            commit(consumer, &offsets, CommitMode::Sync, &self.metrics);
+        }
+        consumer.unsubscribe();
+    }
+
+    fn fail(&self, reason: &str) {
+        *self.failed.lock().expect("no code panics while it holds this lock") = Some(reason.to_owned());
+    }
+}
+
+impl Health for Service {
+    fn unhealthy(&self) -> Option<String> {
+        let turned_at = self.turned_at.load(Ordering::Relaxed);
+        let silent_ms = now_ms() - turned_at;
+        let limit = i64::try_from(TURN_LIMIT.as_millis()).expect("a minute fits");
+        (turned_at > 0 && silent_ms > limit)
+            .then(|| format!("the poll loop has not turned for {} s", silent_ms / 1000))
+    }
+
+    fn unready(&self) -> Option<String> {
+        if let Some(reason) = self.failed.lock().expect("no code panics while it holds this lock").clone() {
+            return Some(reason);
+        }
+        let missing = self.missing_topics.lock().expect("no code panics while it holds this lock");
+        if !missing.is_empty() {
+            return Some(format!("waiting for topics that do not exist: {}", missing.join(", ")));
+        }
+        if !self.has_joined.load(Ordering::Relaxed) {
+            return Some("the consumer group has not been joined yet".to_owned());
+        }
+        self.stopping.load(Ordering::Relaxed).then(|| "stopping".to_owned())
+    }
+}
+
+/// The state of the thread that polls.
+struct PollLoop<'s, 'c> {
+    service: &'s Service,
+    consumer: &'c BaseConsumer<Context>,
+    batches: Batches<'c>,
+    is_paused: bool,
+    started: Instant,
+    committed_at: Instant,
+    gauges_at: Instant,
+    repaired_at: Instant,
+    error_line: Rarely,
+}
+
+impl<'s, 'c> PollLoop<'s, 'c> {
+    fn new(service: &'s Service, consumer: &'c BaseConsumer<Context>, batches: Batches<'c>) -> Self {
+        let now = Instant::now();
+        Self {
+            service,
+            consumer,
+            batches,
+            is_paused: false,
+            started: now,
+            committed_at: now,
+            gauges_at: now,
+            repaired_at: now,
+            error_line: Rarely::new(Duration::from_secs(60)),
+        }
+    }
+
+    fn run(&mut self) -> anyhow::Result<()> {
+        while !self.service.stopping.load(Ordering::Relaxed) {
+            self.service.turned_at.store(now_ms(), Ordering::Relaxed);
+            self.make_room();
+            let waited = Instant::now();
+            let mut polled = self.consumer.poll(POLL);
+            self.service.metrics.step("wait", waited.elapsed());
+            while let Some(result) = polled {
+                match result {
+                    Ok(message) => self.take(message),
+                    Err(error) => self.error(&error)?,
+                }
+                if self.batches.is_full() {
+                    break;
+                }
+                polled = self.consumer.poll(Duration::ZERO);
+            }
+            self.batches.flush();
+            self.housekeeping()?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, message: BorrowedMessage<'c>) {
+        let partition: TopicPartition = (self.batches.topic(message.topic()), message.partition());
+        match self.service.progress.generation(&partition) {
+            Some(generation) => self.batches.push(partition, generation, message),
+            // Revoked while it was on its way: its new owner reads it again.
+            None => debug!(
+                topic = &*partition.0,
+                partition = partition.1,
+                "message of a revoked partition dropped"
+            ),
+        }
+    }
+
+    /// Waits while too much is in flight; pauses the partitions if that takes long, resumes them when it is over.
+    fn make_room(&mut self) {
+        let limit = in_flight_limit_bytes(&self.service.settings) as u64;
+        let has_room = self.service.progress.wait_for_room(limit, Instant::now() + ROOM_WAIT);
+        if has_room != self.is_paused {
+            return;
+        }
+        let Ok(assignment) = self.consumer.assignment() else { return };
+        let result =
+            if has_room { self.consumer.resume(&assignment) } else { self.consumer.pause(&assignment) };
+        match result {
+            Ok(()) => self.is_paused = !has_room,
+            Err(error) => warn!(%error, "cannot pause or resume partitions"),
+        }
+        self.service.metrics.paused_partitions(if self.is_paused { assignment.count() } else { 0 });
+    }
+
+    fn housekeeping(&mut self) -> anyhow::Result<()> {
+        let (service, context) = (self.service, self.consumer.context());
+        let now = Instant::now();
+        if context.has_joined.load(Ordering::Relaxed) {
+            service.has_joined.store(true, Ordering::Relaxed);
+            if !service.progress.positions().is_empty() {
+                service.missing_topics.lock().expect("no code panics while it holds this lock").clear();
+            }
+        } else if let Some(refusal) = self.refusal(now) {
+            return Err(ExitError::new(Exit::Failure, refusal));
+        }
+        if now.duration_since(self.committed_at) >= COMMIT_EVERY {
+            self.committed_at = now;
+            let offsets = service.progress.uncommitted();
+            if !offsets.is_empty() {
+                commit(self.consumer, &offsets, CommitMode::Async, &service.metrics);
+            }
+        }
+        if now.duration_since(self.gauges_at) >= GAUGES_EVERY {
+            self.gauges_at = now;
+            self.gauges();
+        }
+        if context.needs_repair.load(Ordering::Relaxed)
+            && now.duration_since(self.repaired_at) >= REPAIR_EVERY
+        {
+            self.repaired_at = now;
+            self.repair();
+        }
+        Ok(())
+    }
+
+    /// Why the brokers will not have us, once that has lasted for the start-up time and nothing ever connected.
+    fn refusal(&self, now: Instant) -> Option<String> {
+        let context = self.consumer.context();
+        let is_early = now.duration_since(self.started) < self.service.settings.kafka.startup_timeout;
+        if is_early || context.has_connected.load(Ordering::Relaxed) {
+            return None;
+        }
+        let trouble =
+            context.client_log.trouble().filter(|trouble| trouble.kind != TroubleKind::Unreachable)?;
+        Some(format!("cannot connect to {}: {}", self.service.settings.kafka.brokers, trouble.reason))
+    }
+
+    fn gauges(&self) {
+        let service = self.service;
+        let now = now_ms();
+        for lag in service.progress.lags() {
+            let (topic, partition) = &lag.partition;
+            if let Some(messages) = lag.messages {
+                let behind_ms = match lag.timestamp_ms {
+                    Some(timestamp) if messages > 0 => (now - timestamp).max(0),
+                    _ => 0,
+                };
+                service.metrics.lag(topic, *partition, messages, behind_ms);
+            }
+        }
+        service.metrics.in_flight_bytes(service.progress.in_flight_bytes());
+    }
+
+    /// Takes partitions whose position is gone, or was never found, up again where they can be read.
+    fn repair(&self) {
+        let context = self.consumer.context();
+        let positions = self.service.progress.positions();
+        let found = match context.locate(self.consumer, &positions) {
+            Ok(found) => found,
+            Err(error) => return warn!(%error, "cannot find where partitions begin; will ask again"),
+        };
+        context.needs_repair.store(false, Ordering::Relaxed);
+        for (Beginning { partition, offset, high, .. }, (_, known)) in found.iter().zip(&positions) {
+            if *known == Some(*offset) {
+                continue;
+            }
+            let mut tpl = TopicPartitionList::new();
+            let added = tpl.add_partition_offset(&partition.0, partition.1, Offset::Offset(*offset));
+            let moved = added
+                .and_then(|()| self.consumer.incremental_unassign(&tpl))
+                .and_then(|()| self.consumer.incremental_assign(&tpl));
+            if let Err(error) = moved {
+                warn!(%error, "cannot move a partition to where it can be read");
+                context.needs_repair.store(true, Ordering::Relaxed);
+            }
+            self.service.progress.reposition(partition, *offset);
+            self.service.progress.high(partition, *high);
+            info!(
+                topic = &*partition.0,
+                partition = partition.1,
+                offset,
+                "partition goes on at another offset"
+            );
+        }
+    }
+
+    /// An error that came in place of a message. Most pass by themselves; a fatal one ends the service.
+    fn error(&mut self, error: &KafkaError) -> anyhow::Result<()> {
+        let context = self.consumer.context();
+        match error {
+            KafkaError::MessageConsumptionFatal(code) => {
+                self.service.fail("the Kafka client failed for good");
+                error!(%error, "the Kafka client cannot go on");
+                let advice = match code {
+                    RDKafkaErrorCode::FencedInstanceId => {
+                        "another process uses the same [kafka] group_instance_id"
+                    }
+                    _ => "start it again",
+                };
+                return Err(anyhow::anyhow!("the Kafka client failed for good: {error}; {advice}"));
+            }
+            KafkaError::MessageConsumption(
+                RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownPartition,
+            ) => self.note_missing_topics(),
+            KafkaError::MessageConsumption(
+                RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
+            ) => {
+                context.needs_repair.store(true, Ordering::Relaxed);
+            }
+            error => {
+                if let Some(suppressed) = self.error_line.permit() {
+                    warn!(%error, suppressed, "the Kafka client reports an error; it goes on by itself");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the brokers which of our topics they lack; patterns wait by themselves.
+    fn note_missing_topics(&self) {
+        let wanted = self.service.settings.kafka.topics.iter().filter(|topic| !topic.starts_with('^'));
+        let metadata = self.consumer.fetch_metadata(None, Duration::from_secs(5));
+        let exists = |topic: &str| {
+            metadata
+                .as_ref()
+                .is_ok_and(|metadata| metadata.topics().iter().any(|known| known.name() == topic))
+        };
+        let missing: Vec<String> = wanted.filter(|topic| !exists(topic)).cloned().collect();
+        let mut known = self.service.missing_topics.lock().expect("no code panics while it holds this lock");
+        if !missing.is_empty() && *known != missing {
+            warn!(
+                topics = missing.join(","),
+                "waiting for topics that do not exist yet; create them or correct [kafka] topics"
+            );
+        }
+        *known = missing;
+    }
+}

@@ -1,0 +1,96 @@
+//! Gathers polled messages into batches, one a topic and worker.
+
+use std::sync::Arc;
+
+use crossbeam_channel::Sender;
+use rdkafka::Message;
+use rdkafka::message::BorrowedMessage;
+
+use super::progress::{Progress, Share, TopicPartition};
+use crate::metrics::Metrics;
+
+/// A batch is handed over at this size: large enough that locks and tables cost little per message, small enough that
+/// it stays in a core's cache.
+const BATCH_BYTES: usize = 512 * 1024;
+const BATCH_MESSAGES: usize = 1024;
+
+/// Messages of one topic on their way to one worker.
+pub struct Batch<'c> {
+    pub topic: Arc<str>,
+    pub messages: Vec<BorrowedMessage<'c>>,
+    pub shares: Vec<Share>,
+    pub bytes: usize,
+}
+
+/// The batches that are being filled.
+pub struct Batches<'c> {
+    workers: Vec<Sender<Batch<'c>>>,
+    open: Vec<(usize, Batch<'c>)>,
+    topics: Vec<Arc<str>>,
+    progress: Arc<Progress>,
+    metrics: Arc<Metrics>,
+}
+
+impl<'c> Batches<'c> {
+    pub fn new(workers: Vec<Sender<Batch<'c>>>, progress: Arc<Progress>, metrics: Arc<Metrics>) -> Self {
+        Self { workers, open: Vec::new(), topics: Vec::new(), progress, metrics }
+    }
+
+    /// The one shared name of a topic.
+    pub fn topic(&mut self, name: &str) -> Arc<str> {
+        if let Some(topic) = self.topics.iter().find(|topic| &***topic == name) {
+            return Arc::clone(topic);
+        }
+        let topic: Arc<str> = name.into();
+        self.topics.push(Arc::clone(&topic));
+        topic
+    }
+
+    /// Puts a message into the batch of its topic and worker. A partition always has the same worker, so its batches
+    /// are digested in order.
+    pub fn push(&mut self, partition: TopicPartition, generation: u64, message: BorrowedMessage<'c>) {
+        let worker = partition.1.unsigned_abs() as usize % self.workers.len();
+        let at = self
+            .open
+            .iter()
+            .position(|(owner, batch)| *owner == worker && Arc::ptr_eq(&batch.topic, &partition.0));
+        let at = at.unwrap_or_else(|| {
+            let topic = Arc::clone(&partition.0);
+            self.open.push((worker, Batch { topic, messages: Vec::new(), shares: Vec::new(), bytes: 0 }));
+            self.open.len() - 1
+        });
+        let batch = &mut self.open[at].1;
+        let (next_offset, timestamp_ms) = (message.offset() + 1, message.timestamp().to_millis());
+        match batch.shares.iter_mut().rev().find(|share| share.partition.1 == partition.1) {
+            Some(share) if share.generation == generation => {
+                share.next_offset = next_offset;
+                share.timestamp_ms = timestamp_ms;
+            }
+            _ => batch.shares.push(Share { partition, generation, next_offset, timestamp_ms }),
+        }
+        batch.bytes += message.payload_len();
+        batch.messages.push(message);
+        if batch.bytes >= BATCH_BYTES || batch.messages.len() >= BATCH_MESSAGES {
+            let (worker, batch) = self.open.swap_remove(at);
+            self.send(worker, batch);
+        }
+    }
+
+    /// Whether enough was handed over for one turn of the poll loop.
+    pub fn is_full(&self) -> bool {
+        self.open.iter().map(|(_, batch)| batch.bytes).sum::<usize>() >= BATCH_BYTES
+    }
+
+    /// Hands everything over.
+    pub fn flush(&mut self) {
+        for (worker, batch) in std::mem::take(&mut self.open) {
+            self.send(worker, batch);
+        }
+    }
+
+    fn send(&self, worker: usize, batch: Batch<'c>) {
+        self.metrics.consumed(&batch.topic, batch.messages.len() as u64, batch.bytes as u64);
+        self.progress.dispatch(&batch.shares, batch.bytes as u64);
+        self.workers[worker].send(batch).expect("workers live as long as the poll loop");
+    }
+}

@@ -1,0 +1,133 @@
+//! The HTTP side: metrics, probes, and a page of links.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use anyhow::Context;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+
+use crate::metrics::Metrics;
+
+/// What the probes ask.
+pub trait Health: Send + Sync + 'static {
+    /// `None` while the poll loop turns; else what is wrong.
+    fn unhealthy(&self) -> Option<String>;
+    /// `None` once messages can arrive; else what is missing.
+    fn unready(&self) -> Option<String>;
+}
+
+/// What the pages need.
+#[derive(Clone)]
+pub struct Site {
+    pub metrics: Arc<Metrics>,
+    pub health: Arc<dyn Health>,
+    /// Host names that pages answer to besides IP addresses and `localhost`: a page that answered to any name could be
+    /// read by a web site that points its own name here.
+    pub hosts: Arc<[String]>,
+}
+
+/// Binds the address of the pages.
+pub async fn bind(listen: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("cannot listen on {listen} ([web] listen)"))?;
+    let address = listener.local_addr().with_context(|| format!("cannot listen on {listen}"))?;
+    Ok((listener, address))
+}
+
+/// Serves until `stop` is done.
+pub async fn serve(
+    listener: TcpListener,
+    site: Site,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
+    let routes = Router::new()
+        .route("/", get(index))
+        .route("/metrics", get(metrics))
+        .route("/-/healthy", get(healthy))
+        .route("/-/ready", get(ready))
+        .with_state(site);
+    axum::serve(listener, routes).with_graceful_shutdown(stop).await.context("cannot serve HTTP")
+}
+
+async fn metrics(State(site): State<Site>, headers: HeaderMap) -> Response {
+    let accepts_gzip = headers
+        .get(header::ACCEPT_ENCODING)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.split(',').any(|coding| coding.trim().split(';').next() == Some("gzip")));
+    let encoded = tokio::task::spawn_blocking(move || site.metrics.encode(accepts_gzip)).await;
+    let Ok((content_type, body)) = encoded else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+    let mut response = ([(header::CONTENT_TYPE, content_type)], body).into_response();
+    if accepts_gzip {
+        response.headers_mut().insert(header::CONTENT_ENCODING, header::HeaderValue::from_static("gzip"));
+    }
+    response
+}
+
+async fn healthy(State(site): State<Site>) -> Response {
+    probe(site.health.unhealthy(), "healthy")
+}
+
+async fn ready(State(site): State<Site>) -> Response {
+    probe(site.health.unready(), "ready")
+}
+
+fn probe(problem: Option<String>, fine: &str) -> Response {
+    match problem {
+        None => format!("{fine}\n").into_response(),
+        Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, format!("{problem}\n")).into_response(),
+    }
+}
+
+async fn index(State(site): State<Site>, headers: HeaderMap) -> Response {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    if !is_own_host(host, &site.hosts) {
+        let advice = "this page does not answer to that Host; add it to [web] hosts\n";
+        return (StatusCode::MISDIRECTED_REQUEST, advice).into_response();
+    }
+    let policy = [
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    (policy, Html(INDEX.replace("{version}", env!("CARGO_PKG_VERSION")))).into_response()
+}
+
+/// An address, `localhost`, or a name of the configuration.
+fn is_own_host(host: &str, hosts: &[String]) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    name.parse::<IpAddr>().is_ok()
+        || name.eq_ignore_ascii_case("localhost")
+        || hosts.iter().any(|own| own.eq_ignore_ascii_case(name))
+}
+
+const INDEX: &str = include_str!("web/index.html");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_answer_to_own_names_only() {
+        let hosts = ["aadstream.example".to_owned()];
+        for host in
+            ["127.0.0.1:9877", "[::1]:9877", "localhost", "LOCALHOST:1", "aadstream.example", "10.0.0.7"]
+        {
+            assert!(is_own_host(host, &hosts), "{host}");
+        }
+        for host in ["", "evil.example", "evil.example:9877", "aadstream.example.evil.example"] {
+            assert!(!is_own_host(host, &hosts), "{host}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! `aadstream explain`: spellings, pasted texts, formats and exit codes.
+
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+const SECRET: &str = "AADSTS7000222";
+
+struct Printed {
+    stdout: String,
+    stderr: String,
+}
+
+#[track_caller]
+fn explain(arguments: &[&str], stdin: &str, expected: i32) -> Printed {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_aadstream"))
+        .arg("explain")
+        .args(arguments)
+        .env("COLUMNS", "60")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that does not read stdin may be gone already.
+    let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(expected), "{arguments:?}\n{stdout}\n{stderr}");
+    Printed { stdout, stderr }
+}
+
+#[test]
+fn every_spelling_prints_the_same_page() {
+    let page = explain(&[SECRET], "", 0).stdout;
+    assert!(page.starts_with("AADSTS7000222: Client secret expired\n"), "{page}");
+    for arguments in [["7000222"], ["aadsts7000222:"], ["AADSTS7000222: expired keys"]] {
+        assert_eq!(explain(&arguments, "", 0).stdout, page);
+    }
+    assert_eq!(explain(&["-"], "error AADSTS7000222: expired", 0).stdout, page);
+}
+
+#[test]
+fn a_page_fits_a_narrow_terminal() {
+    let page = explain(&[SECRET], "", 0).stdout;
+    let is_command =
+        |line: &str| line.contains("https://") || line.starts_with("       ") || line.contains("AADSTS");
+    for line in page.lines().filter(|line| !is_command(line)) {
+        assert!(line.chars().count() <= 60, "{line}");
+    }
+}
+
+#[test]
+fn json_of_a_code_is_one_object_and_of_a_text_primary_and_mentions() {
+    let object: Value = serde_json::from_str(&explain(&["--format", "json", SECRET], "", 0).stdout).unwrap();
+    assert_eq!(object["code"], SECRET);
+    assert_eq!(object["severity"], serde_json::json!({ "default": "critical" }));
+    for key in ["causes", "fix", "prevent", "related", "references", "do_not_confuse", "flows"] {
+        assert!(object[key].is_array(), "{key}");
+    }
+    for key in ["name", "summary", "title", "category", "example"] {
+        assert!(object[key].is_string(), "{key}");
+    }
+    let text = "AADSTS99999999: x AADSTS7000222: y";
+    let pasted: Value = serde_json::from_str(&explain(&["--format", "json", text], "", 0).stdout).unwrap();
+    assert_eq!(pasted["primary"], object);
+    assert_eq!(pasted["mentions"][0]["known"], false);
+    assert_eq!(pasted["mentions"][1]["code"], SECRET);
+}
+
+#[test]
+fn markdown_is_the_page_without_its_head() {
+    let page = explain(&["--format", "markdown", SECRET], "", 0).stdout;
+    assert!(page.starts_with("# AADSTS7000222: Client secret expired\n"), "{page}");
+}
+
+#[test]
+fn an_unknown_code_may_be_real() {
+    let stderr = explain(&["99999999"], "", 5).stderr;
+    assert!(stderr.contains("https://login.microsoftonline.com/error?code=99999999"), "{stderr}");
+    assert!(explain(&["7000223"], "", 5).stderr.contains("did you mean AADSTS7000222"));
+}
+
+#[test]
+fn a_text_without_a_code_is_one_line_on_stderr() {
+    for text in ["hello", "nothing to see here", "123", "123456789", "007000222"] {
+        let printed = explain(&[text], "", 5);
+        assert_eq!(printed.stdout, "");
+        assert_eq!(printed.stderr.lines().count(), 1, "{}", printed.stderr);
+    }
+}
+
+#[test]
+fn colours_come_only_when_asked_for() {
+    assert!(!explain(&[SECRET], "", 0).stdout.contains('\u{1b}'));
+    assert!(explain(&["--color", "always", SECRET], "", 0).stdout.contains("\u{1b}[1m"));
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_aadstream"))
+        .args(["rules", "list", "--format", "json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!((child.wait().unwrap().code(), stderr.as_str()), (Some(0), ""));
+}

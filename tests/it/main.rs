@@ -1,0 +1,8 @@
+//! The one test binary: each module looks at the program from outside.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
+
+mod explain;
+mod laws;
+mod messages;
+mod rules;
