@@ -6,3 +6,4 @@ mod explain;
 mod laws;
 mod messages;
 mod rules;
+mod tidy;
