@@ -1,10 +1,10 @@
 //! The subcommands: one file each, each a function from arguments to an exit code.
 
-use std::path::Path;
+use anyhow::Context;
+use clap::CommandFactory;
 
-use crate::catalogue::{Catalogue, SeverityOverride};
 use crate::cli::{Cli, Color, Command};
-use crate::exit_code::{Exit, ExitError};
+use crate::exit_code::Exit;
 
 pub mod config;
 pub mod demo;
@@ -29,14 +29,23 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Config(command) => config::run(&command),
-        _ => Err(anyhow::anyhow!("this command is not built in yet")),
+        Command::Completions { shell } => completions(shell),
+        Command::Man => manual(),
     }
 }
 
-/// The rules in force, or every problem of them.
-pub fn load_catalogue(rules_dir: Option<&Path>, overrides: &[SeverityOverride]) -> anyhow::Result<Catalogue> {
-    Catalogue::load(rules_dir, overrides)
-        .map_err(|problems| ExitError::new(Exit::BadRules, format!("cannot load the rules:\n{problems}")))
+fn completions(shell: clap_complete::Shell) -> anyhow::Result<Exit> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "aadstream", &mut script);
+    terminal::print(&String::from_utf8_lossy(&script))?;
+    Ok(Exit::Done)
+}
+
+fn manual() -> anyhow::Result<Exit> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(Cli::command()).render(&mut page).context("cannot write the manual page")?;
+    terminal::print(&String::from_utf8_lossy(&page))?;
+    Ok(Exit::Done)
 }
 
 /// Ends the process with 130 on Ctrl-C: for commands that hold nothing which needs an orderly end.

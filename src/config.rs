@@ -24,6 +24,7 @@ pub mod kafka;
 pub mod client_log;
 pub mod connect;
 pub mod show;
+mod derived;
 
 pub use secret::{Secret, SecretSource};
 pub use source::{Environment, Origin};

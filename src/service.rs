@@ -19,8 +19,8 @@ use crate::catalogue::Catalogue;
 use crate::config::Settings;
 use crate::config::client_log::TroubleKind;
 use crate::config::kafka::{client_config, in_flight_limit_bytes};
+use crate::digest::Middle;
 use crate::digest::tally::Detail;
-use crate::digest::{Middle, Options};
 use crate::exit_code::{Exit, ExitError};
 use crate::log::Rarely;
 use crate::metrics::Metrics;
@@ -59,19 +59,6 @@ const ROOM_WAIT: Duration = Duration::from_secs(1);
 /// A poll loop that has not turned for this long is stuck.
 const TURN_LIMIT: Duration = Duration::from_secs(60);
 
-/// What the middle takes from the configuration.
-fn digest_options(settings: &Settings) -> Options {
-    Options {
-        max_message_bytes: settings.input.max_message_bytes,
-        text_entries: settings.input.text_entries,
-        detail: Detail::Apps,
-        events: None,
-        dedupe_sign_ins: settings.input.dedupe_sign_ins,
-        apps: settings.apps.clone(),
-        cluster_id: None,
-    }
-}
-
 /// Digesting threads: one core is left to the client, which decompresses.
 fn workers(settings: &Settings) -> usize {
     match settings.input.workers {
@@ -99,7 +86,7 @@ pub struct Service {
 
 impl Service {
     pub fn new(settings: Settings, catalogue: Arc<Catalogue>, metrics: Arc<Metrics>) -> Self {
-        let middle = Middle::new(catalogue, digest_options(&settings));
+        let middle = Middle::new(catalogue, settings.digest_options(Detail::Apps, false));
         Self {
             settings,
             middle,

@@ -6,11 +6,12 @@ use std::io::{self, Read};
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use super::{load_catalogue, terminal};
+use super::terminal;
 use crate::catalogue::problem::nearest_word;
 use crate::catalogue::{Catalogue, render};
 use crate::cli::{ExplainArgs, ExplainFormat};
 use crate::code::{Code, parse_digits};
+use crate::config::Settings;
 use crate::digest::scan::{Mentions, Scanner};
 use crate::exit_code::{Exit, ExitError};
 
@@ -28,7 +29,7 @@ enum Question {
 
 pub fn run(args: &ExplainArgs) -> anyhow::Result<Exit> {
     let text = if args.text == ["-"] { read_stdin()? } else { args.text.join(" ") };
-    let catalogue = load_catalogue(None, &[])?;
+    let catalogue = Settings::load_optional(args.config.as_deref())?.catalogue()?;
     explain(&catalogue, &text, args.format)
 }
 

@@ -5,10 +5,11 @@ use std::path::Path;
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width};
 use serde_json::Value;
 
-use super::{load_catalogue, terminal};
+use super::terminal;
 use crate::catalogue::rule::{ByFlow, Rule};
 use crate::catalogue::{Catalogue, render};
 use crate::cli::{ListFormat, RulesCommand, RulesListArgs};
+use crate::config::Settings;
 use crate::exit_code::Exit;
 use crate::terms::Flow;
 
@@ -19,7 +20,9 @@ const MIDDLE: usize = 75;
 
 pub fn run(command: &RulesCommand) -> anyhow::Result<Exit> {
     match command {
-        RulesCommand::List(args) => list(&load_catalogue(None, &[])?, args),
+        RulesCommand::List(args) => {
+            list(&Settings::load_optional(args.config.as_deref())?.catalogue()?, args)
+        }
         RulesCommand::Check { dir } => check(dir.as_deref()),
     }
 }

@@ -23,7 +23,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     settings.require_kafka()?;
     crate::log::init(settings.log.format, settings.log.level);
     settings.warnings().iter().for_each(|warning| warn!("{warning}"));
-    let catalogue = Arc::new(super::load_catalogue(settings.rules.dir.as_deref(), &settings.rules.severity)?);
+    let catalogue = Arc::new(settings.catalogue()?);
     let running = Running::start(settings, catalogue, true)?;
     info!(address = %running.address, "serving metrics and probes");
     running.wait_for_signal();

@@ -13,9 +13,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::terminal;
 use crate::catalogue::Catalogue;
 use crate::cli::{ScanArgs, ScanFormat};
-use crate::digest::event::EventOptions;
+use crate::config::Settings;
 use crate::digest::tally::{Detail, Tally};
-use crate::digest::{Digest, Middle, Options, Position};
+use crate::digest::{Digest, Middle, Position};
 use crate::exit_code::{Exit, ExitError};
 use crate::files::buffer::Buffer;
 use crate::files::feed::{Feed, Piece};
@@ -35,12 +35,10 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<Exit> {
         return Err(ExitError::new(Exit::Usage, message));
     }
     super::exit_on_interrupt();
-    let catalogue = Arc::new(Catalogue::embedded());
-    let options = Options {
-        detail: if args.format == ScanFormat::Prometheus { Detail::Apps } else { Detail::Codes },
-        events: (args.format == ScanFormat::Events).then(EventOptions::default),
-        ..Options::default()
-    };
+    let settings = Settings::load_optional(args.config.as_deref())?;
+    let catalogue = Arc::new(settings.catalogue()?);
+    let detail = if args.format == ScanFormat::Prometheus { Detail::Apps } else { Detail::Codes };
+    let options = settings.digest_options(detail, args.format == ScanFormat::Events);
     let (sources, errors) = files::list(&paths);
     let scan = Scan::new(Middle::new(Arc::clone(&catalogue), options), &sources);
     errors.iter().for_each(|error| scan.report_error(error));
