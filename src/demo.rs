@@ -50,6 +50,7 @@ mod tests {
     const NOW: Millis = 1_763_600_000_000;
 
     /// A tally in the words of the truth.
+    #[expect(clippy::iter_over_hash_type, reason = "sums do not depend on order")]
     fn as_truth(tally: &Tally) -> truth::Truth {
         let mut truth = truth::Truth::default();
         let mut add = |metric, labels: &[&str], count: u64| {
