@@ -3,6 +3,8 @@
 //! `bare BROKERS TOPIC MESSAGES` reads from the beginning and prints `messages bytes seconds cpu_seconds`, measured from the
 //! first message on.
 
+#![expect(clippy::print_stdout, clippy::print_stderr, clippy::exit, reason = "a program of its own")]
+
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;

@@ -4,6 +4,9 @@
 //! in four records is of an app; sizes run from 1.4 to 6 KB, as Event Hubs deliver them. Failures carry the text
 //! `AADSTS…` too, so that a text matcher finds as many of them as we do; real sign-in logs do not.
 
+#![expect(clippy::cast_possible_truncation, reason = "random bits are cut to what is needed")]
+#![expect(clippy::print_stderr, clippy::exit, reason = "a program of its own")]
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write as _};

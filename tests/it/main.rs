@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
 mod explain;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 mod laws;
 mod messages;
 mod rules;
