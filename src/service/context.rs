@@ -82,6 +82,7 @@ impl Context {
     fn assign(&self, consumer: &BaseConsumer<Self>, tpl: &mut TopicPartitionList) {
         let partitions = keys(tpl);
         info!(count = partitions.len(), partitions = %names(&partitions), "partitions assigned");
+        partitions.iter().for_each(|(topic, _)| self.metrics.declare_topic(topic));
         let asked: Vec<_> = partitions.iter().map(|partition| (partition.clone(), None)).collect();
         let found = if asked.is_empty() { Ok(Vec::new()) } else { self.locate(consumer, &asked) };
         match found {

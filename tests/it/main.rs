@@ -7,5 +7,7 @@ mod explain;
 mod failpoints;
 mod laws;
 mod messages;
+mod metrics;
 mod rules;
+mod scan;
 mod tidy;

@@ -1,0 +1,196 @@
+//! `aadstream scan` as a user meets it: what it prints, and how it ends.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+
+fn scan(args: &[&str], stdin: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_aadstream"))
+        .arg("scan")
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A scan that ends before it has read everything closes the pipe, which is fine.
+    let _closed = child.stdin.take().unwrap().write_all(stdin);
+    child.wait_with_output().unwrap()
+}
+
+fn json_of(args: &[&str], stdin: &[u8]) -> Value {
+    let output = scan(&[&["--format", "json"], args].concat(), stdin);
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn failure(code: u32) -> String {
+    format!("{{\"category\":\"SignInLogs\",\"time\":\"2026-11-20T03:14:50Z\",\"resultType\":\"{code}\"}}\n")
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn the_object_has_the_keys_of_the_contract() {
+    let report = json_of(&[], format!("{}{}", failure(7000222), failure(50126)).as_bytes());
+    assert_eq!(report["schema"], 1);
+    assert_eq!(report["files"], 1);
+    assert_eq!(report["messages"], 2);
+    assert_eq!(report["records"], 2);
+    assert_eq!(report["text_lines"], 0);
+    assert_eq!(report["outcomes"], json!({"success":0,"interrupt":0,"failure":2,"undetermined":0,"other":0}));
+    assert_eq!(
+        report["kinds"]["sign_in"],
+        json!({"records":2,"success":0,"interrupt":0,"failure":2,"undetermined":0})
+    );
+    assert_eq!(report["rejected"]["invalid_json"], 0);
+    let code = &report["codes"][0];
+    assert_eq!(code["code"], "AADSTS50126");
+    assert_eq!(code["flows"], json!({"interactive": 1}));
+    assert_eq!(code["first"], "2026-11-20T03:14:50.000Z");
+    for key in
+        ["known", "title", "category", "severity", "audience", "fix", "events", "mentions", "kinds", "last"]
+    {
+        assert!(!code[key].is_null(), "{key}");
+    }
+}
+
+#[test]
+fn files_folders_and_packed_files_count_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("a.json"), failure(50126)).unwrap();
+    fs::write(path("b.json.gz"), gzip(failure(50126).as_bytes())).unwrap();
+    fs::write(path("c.zst"), zstd::encode_all(failure(50126).as_bytes(), 1).unwrap()).unwrap();
+    fs::write(path(".hidden"), failure(50126)).unwrap();
+    fs::create_dir(path("inner")).unwrap();
+    fs::write(path("inner/d.log"), "x AADSTS50126: text\nmore text\n").unwrap();
+    let report = json_of(&[folder.path().to_str().unwrap()], b"");
+    assert_eq!(
+        (&report["files"], &report["records"], &report["text_lines"]),
+        (&json!(4), &json!(3), &json!(2))
+    );
+    assert_eq!(report["codes"][0]["events"], 4);
+}
+
+#[test]
+fn the_order_of_threads_changes_nothing() {
+    let lines: String = (0..20_000).map(|number| failure(50_000 + number % 300)).collect();
+    let one = json_of(&["--threads", "1"], lines.as_bytes());
+    let four = json_of(&["--threads", "4"], lines.as_bytes());
+    assert_eq!(one, four);
+    assert_eq!(one["records"], 20_000);
+}
+
+#[track_caller]
+fn check_exit(args: &[&str], stdin: &[u8], code: i32, stderr: &str) {
+    let output = scan(args, stdin);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    assert!(said.contains(stderr), "{stderr:?} in {said:?}");
+    assert!(said.lines().count() <= 1 || code == 2, "one line: {said}");
+}
+
+#[test]
+fn every_end_has_its_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let whole = gzip(failure(50126).repeat(1000).as_bytes());
+    let broken = write("broken.gz", &whole[..whole.len() / 2]);
+    let critical = failure(7000222);
+    check_exit(&["-"], b"{broken", 0, "");
+    check_exit(&["/no/such/file"], b"", 1, "cannot read /no/such/file");
+    check_exit(&[&broken], b"", 1, "broken.gz");
+    check_exit(&["--no-such-flag"], b"", 2, "--no-such-flag");
+    check_exit(&["--fail-on", "critical"], critical.as_bytes(), 6, "");
+    check_exit(&["--fail-on", "critical"], failure(50126).as_bytes(), 0, "");
+    check_exit(&["--fail-on", "critical", &broken, "-"], critical.as_bytes(), 1, "broken.gz");
+    check_exit(&["--fail-on", "loud"], b"", 2, "expected one of");
+}
+
+#[test]
+fn what_a_corrupt_file_held_before_the_fault_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cut.gz");
+    let whole = gzip(
+        &(0..50_000u32).flat_map(|number| failure(50_000 + number % 9000).into_bytes()).collect::<Vec<u8>>(),
+    );
+    fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    let report = json_of(&[path.to_str().unwrap()], b"");
+    assert!(report["records"].as_u64().unwrap() > 10_000, "{}", report["records"]);
+}
+
+#[test]
+fn events_come_one_a_line_with_ids_of_their_own() {
+    let text = format!("{}{}text AADSTS50020: y\n", failure(50126), failure(0));
+    let output = scan(&["--format", "events"], text.as_bytes());
+    let events: Vec<Value> = output
+        .stdout
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| serde_json::from_slice(line).ok())
+        .collect();
+    let ids: Vec<&str> = events.iter().map(|event| event["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["stdin/0/0/0", "stdin/0/2/0"]);
+    assert_eq!((&events[0]["code"], &events[0]["flow"]), (&json!("AADSTS50126"), &json!("interactive")));
+    assert_eq!(events[1]["kind"], "text");
+}
+
+#[test]
+fn no_person_shows_up_in_any_output() {
+    let canary = "canary.person@contoso.example";
+    let record = format!(
+        "{{\"category\":\"SignInLogs\",\"resultType\":\"50020\",\"resultDescription\":\"User account '{canary}' does not exist\",\
+         \"callerIpAddress\":\"198.51.100.77\",\"identity\":\"{canary}\",\"properties\":{{\"userPrincipalName\":\"{canary}\",\
+         \"userDisplayName\":\"{canary}\",\"ipAddress\":\"198.51.100.77\",\"status\":{{\"errorCode\":50020,\"failureReason\":\"{canary}\"}}}}}}\n\
+         AADSTS50034: The user account {canary} does not exist.\n{{\"broken\":\"{canary}\n"
+    );
+    for format in ["table", "json", "prometheus", "events"] {
+        let output = scan(&["--format", format], record.as_bytes());
+        for bytes in [&output.stdout, &output.stderr] {
+            let text = String::from_utf8_lossy(bytes);
+            assert!(!text.contains("canary") && !text.contains("198.51.100.77"), "{format}: {text}");
+        }
+        assert!(String::from_utf8_lossy(&output.stdout).contains("50020"), "{format}");
+    }
+}
+
+#[test]
+fn memory_stays_bounded_over_one_endless_record() {
+    // 96 MiB in one value: held, it would show in the peak.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("huge.json");
+    let mut file = fs::File::create(&path).unwrap();
+    file.write_all(b"{\"a\":\"").unwrap();
+    for _ in 0..96 {
+        file.write_all(&vec![b'x'; 1 << 20]).unwrap();
+    }
+    file.write_all(format!("AADSTS50126: deep inside\"}}\n{}", failure(50053)).as_bytes()).unwrap();
+    drop(file);
+    let report = json_of(&[path.to_str().unwrap()], b"");
+    assert_eq!((&report["records"], &report["rejected"]["too_large"]), (&json!(1), &json!(1)));
+    assert_eq!(report["codes"].as_array().unwrap().len(), 2);
+    assert!(peak_mib(&path) < 100, "{} MiB", peak_mib(&path));
+}
+
+fn peak_mib(path: &Path) -> u64 {
+    // The child's own peak, asked of the system after its end.
+    let script = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL); \
+                  print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)";
+    let output = Command::new("python3")
+        .args(["-c", script, env!("CARGO_BIN_EXE_aadstream"), "scan", path.to_str().unwrap()])
+        .output();
+    // Without Python there is nothing that measures a child; the counts above hold all the same.
+    output.ok().and_then(|output| String::from_utf8_lossy(&output.stdout).trim().parse().ok()).unwrap_or(0)
+}
