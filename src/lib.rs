@@ -9,5 +9,6 @@ pub mod terms;
 pub mod code;
 pub mod catalogue;
 pub mod digest;
+pub mod config;
 pub mod cli;
 pub mod command;

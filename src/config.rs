@@ -1,0 +1,322 @@
+//! The configuration: a TOML file, `AADSTREAM_…` variables over it, defaults under it, checked as a whole.
+//!
+//! [`Settings`] is what the program uses: typed, validated, complete. `source` says where values come from, `read` how a
+//! table is asked for them, `tables` which keys there are; `kafka` makes the client's options of it. The
+//! environment is read nowhere else.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::catalogue::SeverityOverride;
+use crate::catalogue::problem::Problems;
+use crate::digest::App;
+use crate::digest::frame::Entries;
+use crate::exit_code::{Exit, ExitError};
+
+mod source;
+mod read;
+pub mod secret;
+mod tables;
+mod option_names;
+pub mod kafka;
+pub mod client_log;
+pub mod connect;
+pub mod show;
+
+pub use secret::{Secret, SecretSource};
+pub use source::{Environment, Origin};
+
+/// What the program uses.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    pub kafka: Kafka,
+    pub input: Input,
+    pub rules: Rules,
+    /// What the operator says of apps, by app id or workspace id in lower case.
+    pub apps: HashMap<String, App>,
+    pub privacy: Privacy,
+    pub metrics: Metrics,
+    pub web: Web,
+    pub log: Log,
+    /// Which of `apps` are workspaces; the others are apps.
+    workspaces: Vec<String>,
+    /// Who set which key, by dotted path.
+    origins: BTreeMap<String, Origin>,
+    /// Odd, but no reason to stop.
+    warnings: Vec<String>,
+}
+
+/// `[kafka]`: what is read, and as whom.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Kafka {
+    /// `host:port`, comma-separated.
+    pub brokers: String,
+    /// Names, or patterns that begin with `^`.
+    pub topics: Vec<String>,
+    pub group_id: String,
+    pub start: Start,
+    /// Static membership.
+    pub group_instance_id: Option<String>,
+    /// For the client's queues, what is in flight, and later the producer.
+    pub memory_limit_bytes: usize,
+    pub startup_timeout: Duration,
+    pub shutdown_timeout: Duration,
+    pub profile: Option<Profile>,
+    /// librdkafka's own options.
+    pub options: BTreeMap<String, OptionValue>,
+}
+
+/// Where a group without an offset begins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Start {
+    Earliest,
+    Latest,
+    /// Messages of the last so much time.
+    Ago(Duration),
+    /// Messages from this time on, in milliseconds since 1970.
+    At(i64),
+}
+
+/// A dozen options that one kind of broker needs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Profile {
+    EventHubs,
+}
+
+/// The value of one of librdkafka's options.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum OptionValue {
+    Plain(String),
+    Secret(Secret),
+}
+
+impl OptionValue {
+    /// The value itself, for the client only.
+    pub fn expose(&self) -> &str {
+        match self {
+            Self::Plain(value) => value,
+            Self::Secret(secret) => secret.expose(),
+        }
+    }
+}
+
+/// `[input]`: how messages are read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Input {
+    pub text_entries: Entries,
+    pub max_message_bytes: usize,
+    pub dedupe_sign_ins: bool,
+    /// 0 takes one a core.
+    pub workers: usize,
+}
+
+/// `[rules]`: what replaces the embedded ones.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Rules {
+    pub dir: Option<PathBuf>,
+    pub severity: Vec<SeverityOverride>,
+}
+
+/// `[privacy]`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Privacy {
+    /// Correlation and request ids go into events.
+    pub forward_ids: bool,
+}
+
+/// `[metrics]`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Metrics {
+    /// A late series is shown at 0 for so long, so that its first increase is seen.
+    pub birth_hold: Duration,
+}
+
+/// `[web]`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Web {
+    /// `host:port`.
+    pub listen: String,
+    /// Without a slash at its end.
+    pub external_url: Option<String>,
+    /// Names under which pages answer, beside IP literals, localhost and `external_url`'s.
+    pub hosts: Vec<String>,
+}
+
+/// `[log]`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Log {
+    pub format: LogFormat,
+    pub level: tracing::Level,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Default for Kafka {
+    fn default() -> Self {
+        Self {
+            brokers: String::new(),
+            topics: Vec::new(),
+            group_id: "aadstream".to_owned(),
+            start: Start::Earliest,
+            group_instance_id: None,
+            // With the program itself and its tables this stays under 150 MiB.
+            memory_limit_bytes: 100_000_000,
+            startup_timeout: Duration::from_secs(30),
+            // Half of what Kubernetes waits before it kills.
+            shutdown_timeout: Duration::from_secs(15),
+            profile: None,
+            options: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for Input {
+    fn default() -> Self {
+        Self {
+            text_entries: Entries::Whole,
+            max_message_bytes: 16 * 1024 * 1024,
+            dedupe_sign_ins: false,
+            workers: 0,
+        }
+    }
+}
+
+impl Default for Privacy {
+    fn default() -> Self {
+        Self { forward_ids: true }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        // Two scrapes at the usual interval of 15 to 30 seconds.
+        Self { birth_hold: Duration::from_secs(60) }
+    }
+}
+
+impl Default for Web {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:9877".to_owned(), external_url: None, hosts: Vec::new() }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: tracing::Level::INFO }
+    }
+}
+
+impl fmt::Display for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Earliest => f.write_str("earliest"),
+            Self::Latest => f.write_str("latest"),
+            Self::Ago(time) => match (time.as_secs(), time.subsec_millis()) {
+                (0, millis) => write!(f, "-{millis}ms"),
+                (seconds, 0) if seconds % 3600 == 0 => write!(f, "-{}h", seconds / 3600),
+                (seconds, 0) if seconds % 60 == 0 => write!(f, "-{}m", seconds / 60),
+                (seconds, 0) => write!(f, "-{seconds}s"),
+                _ => write!(f, "-{}ms", time.as_millis()),
+            },
+            Self::At(millis) => match jiff::Timestamp::from_millisecond(*millis) {
+                Ok(time) => write!(f, "{time}"),
+                Err(_) => write!(f, "{millis}"),
+            },
+        }
+    }
+}
+
+impl Settings {
+    /// The configuration of a service: brokers and topics must be in it.
+    pub fn load(path: Option<&Path>) -> anyhow::Result<Self> {
+        Self::load_with(path, &Environment::of_process(), true)
+    }
+
+    /// The configuration of a command that needs no broker.
+    pub fn load_optional(path: Option<&Path>) -> anyhow::Result<Self> {
+        Self::load_with(path, &Environment::of_process(), false)
+    }
+
+    /// The same from a given environment.
+    pub fn load_with(
+        path: Option<&Path>,
+        environment: &Environment,
+        needs_kafka: bool,
+    ) -> anyhow::Result<Self> {
+        let mut problems = Problems::default();
+        let mut table = path.map(|path| source::read_file(path, &mut problems)).unwrap_or_default();
+        let readable = problems.is_empty();
+        source::overlay(&mut table, environment);
+        let mut notes = read::Notes { problems, origins: BTreeMap::new(), environment };
+        let mut settings = tables::settings(table, &mut notes);
+        settings.origins = notes.origins;
+        let mut problems = notes.problems;
+        for (origin, message) in settings.find_kafka_problems() {
+            origin.report(&mut problems, message);
+        }
+        // What a file that could not be read lacks is no news.
+        if needs_kafka && readable {
+            settings.report_missing_kafka(path, &mut problems);
+        }
+        if !problems.is_empty() {
+            return Err(bad_config(problems));
+        }
+        settings.warnings = settings.find_warnings(environment);
+        Ok(settings)
+    }
+
+    /// Refuses settings without brokers or topics.
+    pub fn require_kafka(&self) -> anyhow::Result<()> {
+        let mut problems = Problems::default();
+        self.report_missing_kafka(None, &mut problems);
+        if problems.is_empty() { Ok(()) } else { Err(bad_config(problems)) }
+    }
+
+    fn report_missing_kafka(&self, path: Option<&Path>, problems: &mut Problems) {
+        let path = path.map_or_else(|| "configuration".to_owned(), |path| path.display().to_string());
+        for (key, example, is_missing) in [
+            ("brokers", "\"host:9092\"", self.kafka.brokers.is_empty()),
+            ("topics", "[\"insights-logs-signinlogs\"]", self.kafka.topics.is_empty()),
+        ] {
+            // A wrong value was reported already.
+            let is_wrong = |message: &str| message.contains(&format!("cannot use `kafka.{key}`"));
+            if is_missing && !problems.iter().any(|problem| is_wrong(&problem.message)) {
+                let variable = key.to_uppercase();
+                problems.push(
+                    path.clone(),
+                    None,
+                    format!(
+                        "no `{key}` in [kafka]: add `{key} = {example}`, or set AADSTREAM_KAFKA__{variable}"
+                    ),
+                );
+            }
+        }
+    }
+
+    /// What is odd about this configuration, one line each.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Who set the key of this dotted path.
+    pub fn origin(&self, path: &str) -> Origin {
+        self.origins.get(path).cloned().unwrap_or_default()
+    }
+}
+
+/// All problems in one error: a single one on a line of its own, several below a heading.
+fn bad_config(mut problems: Problems) -> anyhow::Error {
+    problems.sort();
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let message = match lines.as_slice() {
+        [line] => line.clone(),
+        lines => format!("the configuration has {} problems\n{}", lines.len(), lines.join("\n")),
+    };
+    ExitError::new(Exit::BadConfig, message)
+}

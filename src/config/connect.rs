@@ -1,0 +1,101 @@
+//! Asks the brokers whether the configuration is true: do they answer, do they take us, are the topics there?
+
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::metadata::Metadata;
+use regex_lite::Regex;
+
+use super::Settings;
+use super::client_log::{ClientLog, TroubleKind};
+use super::kafka::{client_config, plain};
+use crate::catalogue::problem::did_you_mean;
+
+/// How long one question waits before the client's log is looked at.
+const QUESTION: Duration = Duration::from_millis(500);
+/// How long brokers that nobody answers for are tried: the addresses of a name are tried one after another, and
+/// whoever started this waits at a terminal.
+const UNREACHABLE_WAIT: Duration = Duration::from_secs(5);
+
+/// What was found: a line for the cluster and one for each topic. The error lists everything that is wrong.
+pub fn check_connection(settings: &Settings) -> Result<Vec<String>, Vec<String>> {
+    let metadata = fetch(settings).map_err(|reason| vec![format!("cannot connect: {reason}")])?;
+    let brokers = metadata.brokers().len();
+    let plural = if brokers == 1 { "" } else { "s" };
+    let mut found = vec![format!("connected to {brokers} broker{plural}")];
+    let mut wrong = Vec::new();
+    for topic in &settings.kafka.topics {
+        match find_topic(topic, &metadata) {
+            Ok(line) => found.push(line),
+            Err(line) => wrong.push(line),
+        }
+    }
+    if wrong.is_empty() { Ok(found) } else { Err(wrong) }
+}
+
+fn fetch(settings: &Settings) -> Result<Metadata, String> {
+    let mut config = client_config(settings);
+    // Only questions are asked: this client must be no member of the group.
+    for option in ["group.id", "group.instance.id"] {
+        config.remove(option);
+    }
+    let log = ClientLog::default();
+    let consumer: BaseConsumer<ClientLog> =
+        config.create_with_context(log.clone()).map_err(|error| match error {
+            KafkaError::ClientCreation(reason) => plain(&reason),
+            other => other.to_string(),
+        })?;
+    let began = Instant::now();
+    let limit = settings.kafka.startup_timeout;
+    loop {
+        let left = limit.saturating_sub(began.elapsed());
+        let error = match consumer.fetch_metadata(None, QUESTION.min(left)) {
+            Ok(metadata) => return Ok(metadata),
+            Err(error) => error,
+        };
+        // Log lines and errors wait in the client's queue until somebody polls.
+        while consumer.poll(Duration::ZERO).is_some() {}
+        let trouble = log.trouble();
+        let is_over = match trouble.as_ref().map(|trouble| trouble.kind) {
+            Some(TroubleKind::Refused | TroubleKind::Mismatch) => true,
+            Some(TroubleKind::Unreachable) => began.elapsed() >= UNREACHABLE_WAIT.min(limit),
+            None => false,
+        };
+        if is_over || began.elapsed() >= limit {
+            return Err(trouble.map_or_else(
+                || {
+                    let seconds = limit.as_secs();
+                    format!("no answer from {} within {seconds} s: {error}", settings.kafka.brokers)
+                },
+                |trouble| trouble.reason,
+            ));
+        }
+    }
+}
+
+/// The pattern is tried with the syntax that librdkafka's and ours share.
+fn find_topic(topic: &str, metadata: &Metadata) -> Result<String, String> {
+    let names = || metadata.topics().iter().map(|topic| topic.name());
+    if topic.starts_with('^') {
+        let pattern = Regex::new(topic).map_err(|error| format!("cannot try the pattern `{topic}`: {error}"))?;
+        let matches = names().filter(|name| pattern.is_match(name)).count();
+        return match matches {
+            0 => Err(format!("no topic matches `{topic}`")),
+            1 => Ok(format!("1 topic matches `{topic}`")),
+            n => Ok(format!("{n} topics match `{topic}`")),
+        };
+    }
+    let Some(found) = metadata.topics().iter().find(|candidate| candidate.name() == topic) else {
+        let near = did_you_mean(topic, names().filter(|name| !name.starts_with("__")));
+        return Err(format!("no topic `{topic}` that we may see{near}"));
+    };
+    if let Some(error) = found.error() {
+        let error = rdkafka::types::RDKafkaErrorCode::from(error);
+        return Err(format!("cannot read the topic `{topic}`: {error}"));
+    }
+    match found.partitions().len() {
+        1 => Ok(format!("topic `{topic}`: 1 partition")),
+        partitions => Ok(format!("topic `{topic}`: {partitions} partitions")),
+    }
+}

@@ -1,0 +1,318 @@
+//! What librdkafka is told: our own options with their reasons, a profile's, the operator's, in this order.
+
+use std::collections::BTreeMap;
+
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
+
+use super::client_log::ClientLog;
+use super::option_names::OPTION_NAMES;
+use super::{OptionValue, Origin, Profile, Settings};
+use crate::catalogue::problem::did_you_mean;
+
+/// Options that the program sets itself, and what to do instead.
+const OWNED: &[(&str, &str)] = &[
+    ("bootstrap.servers", "use `brokers` in [kafka]"),
+    ("metadata.broker.list", "use `brokers` in [kafka]"),
+    ("group.id", "use `group_id` in [kafka]"),
+    ("group.instance.id", "use `group_instance_id` in [kafka]"),
+    ("auto.offset.reset", "use `start` in [kafka]; offsets that retention took are sought and counted by aadstream"),
+    ("enable.auto.commit", COMMITS),
+    ("auto.commit.enable", COMMITS),
+    ("auto.commit.interval.ms", COMMITS),
+    ("enable.auto.offset.store", COMMITS),
+    ("offset.store.method", COMMITS),
+    ("partition.assignment.strategy", "it is cooperative-sticky, and a group cannot mix it with another strategy"),
+    ("enable.partition.eof", "aadstream reads on at the end of a partition"),
+    ("statistics.interval.ms", "the lag metrics need it at a fixed value"),
+    ("queued.min.messages", "use `memory_limit_bytes` in [kafka]"),
+    ("queued.max.messages.kbytes", "use `memory_limit_bytes` in [kafka]"),
+    ("log_level", "use `level` in [log]"),
+    ("log.level", "use `level` in [log]"),
+    ("log.queue", "the client's lines go into aadstream's own log"),
+    ("enabled_events", "aadstream asks for the events that it handles"),
+];
+const COMMITS: &str = "aadstream commits an offset itself, once every message before it is counted";
+
+/// Two spellings of one option; the second is the one that we set.
+const ALIASES: [(&str, &str); 2] =
+    [("sasl.mechanism", "sasl.mechanisms"), ("max.partition.fetch.bytes", "fetch.message.max.bytes")];
+
+/// The share of `memory_limit_bytes` that librdkafka's queue takes; as much is in flight in the program, and a fifth is
+/// left for a response that is being read and for the producer.
+const QUEUE_SHARE: (usize, usize) = (2, 5);
+/// One response may hold this share: it is decompressed as a whole, beyond the queue's limit.
+const RESPONSE_DIVISOR: usize = 8;
+/// librdkafka's own default, the largest response.
+const RESPONSE_BYTES_MAX: usize = 52_428_800;
+/// Bytes of limit for each message that a partition's queue is filled up to. A queued message costs librdkafka some
+/// 450 bytes beside its payload, which its limit in bytes does not see, and it counts for each partition.
+const BYTES_FOR_QUEUED_MESSAGE: usize = 5_000;
+const QUEUED_MESSAGES_MAX: usize = 100_000;
+
+/// Why an option is not the operator's to set.
+pub(super) fn refusal(option: &str) -> Option<&'static str> {
+    OWNED.iter().find(|(name, _)| *name == option).map(|(_, reason)| *reason)
+}
+
+/// Lets librdkafka look at one option; the error names it.
+pub(super) fn check_option(option: &str, value: &OptionValue) -> Result<(), String> {
+    if value.expose().contains('\0') {
+        return Err(format!("cannot use the option `{option}`: it holds a zero byte"));
+    }
+    let result = ClientConfig::new().set(option, value.expose()).create_native_config();
+    let Err(KafkaError::ClientConfig(kind, reason, ..)) = result else { return Ok(()) };
+    if kind == RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN {
+        let near = did_you_mean(option, OPTION_NAMES.iter().copied());
+        return Err(format!("librdkafka has no option `{option}`{near}"));
+    }
+    // librdkafka repeats the value in its message.
+    let reason = match value {
+        OptionValue::Plain(_) => reason,
+        OptionValue::Secret(_) => "librdkafka does not take this value".to_owned(),
+    };
+    Err(format!("cannot use the option `{option}`: {}", plain(&reason)))
+}
+
+/// librdkafka's messages begin with a capital letter; ours do not.
+pub(super) fn plain(message: &str) -> String {
+    let message = message.trim().trim_end_matches('.');
+    let mut letters = message.chars();
+    match letters.next() {
+        Some(first) if letters.clone().next().is_some_and(char::is_lowercase) => {
+            first.to_lowercase().chain(letters).collect()
+        }
+        _ => message.to_owned(),
+    }
+}
+
+/// How many bytes of messages the program may hold between the client's queue and its counts.
+pub fn in_flight_limit_bytes(settings: &Settings) -> usize {
+    settings.kafka.memory_limit_bytes / QUEUE_SHARE.1 * QUEUE_SHARE.0
+}
+
+/// The options of the consumer.
+pub fn client_config(settings: &Settings) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    let mut options = own_options(settings);
+    for (option, value) in &settings.kafka.options {
+        options.insert(canonical(option).to_owned(), value.expose().to_owned());
+    }
+    for (option, value) in options {
+        config.set(option, value);
+    }
+    config.set_log_level(log_level(settings));
+    config
+}
+
+fn canonical(option: &str) -> &str {
+    ALIASES.iter().find(|(alias, _)| *alias == option).map_or(option, |(_, name)| name)
+}
+
+/// What aadstream sets by itself, with the operator's options taken into account but not in it.
+pub(super) fn own_options(settings: &Settings) -> BTreeMap<String, String> {
+    let kafka = &settings.kafka;
+    let mut options = BTreeMap::new();
+    let mut set = |option: &str, value: &str| options.insert(option.to_owned(), value.to_owned());
+    set("client.id", "aadstream");
+    set("bootstrap.servers", &kafka.brokers);
+    set("group.id", &kafka.group_id);
+    if let Some(id) = &kafka.group_instance_id {
+        set("group.instance.id", id);
+    }
+    // An offset is committed when all before it is counted, never because it was handed out.
+    set("enable.auto.commit", "false");
+    set("enable.auto.offset.store", "false");
+    // A lost offset must be seen and its gap counted; the other values jump silently.
+    set("auto.offset.reset", "error");
+    let is_new_protocol = kafka.options.get("group.protocol").is_some_and(|value| value.expose() == "consumer");
+    if !is_new_protocol {
+        // A rebalance takes only the partitions that move. The new protocol assigns on the broker.
+        set("partition.assignment.strategy", "cooperative-sticky");
+    }
+    let queue = kafka.memory_limit_bytes / QUEUE_SHARE.1 * QUEUE_SHARE.0;
+    set("queued.max.messages.kbytes", &(queue / 1024).to_string());
+    let queued_messages = kafka.memory_limit_bytes / BYTES_FOR_QUEUED_MESSAGE;
+    set("queued.min.messages", &queued_messages.min(QUEUED_MESSAGES_MAX).to_string());
+    let response = (kafka.memory_limit_bytes / RESPONSE_DIVISOR).min(RESPONSE_BYTES_MAX);
+    set("fetch.max.bytes", &response.to_string());
+    // After a full queue librdkafka waits this long; its default of a second leaves the queue empty meanwhile.
+    set("fetch.queue.backoff.ms", "10");
+    // Partitions that a rebalance brings wait for the fetch under way.
+    set("fetch.wait.max.ms", "100");
+    // Broken bytes would be counted as broken messages; the check is one machine instruction for eight bytes.
+    set("check.crcs", "true");
+    // Firewalls and Azure drop idle connections without a word.
+    set("socket.keepalive.enable", "true");
+    // A topic that is created later, or matches a pattern later, is found within a minute.
+    set("topic.metadata.refresh.interval.ms", "60000");
+    // Brokers with a metrics subscription would get our client's; nobody asked for that.
+    set("enable.metrics.push", "false");
+    if kafka.profile == Some(Profile::EventHubs) {
+        event_hubs(&mut set);
+    }
+    let value_of = |option: &str| kafka.options.get(option).map(OptionValue::expose);
+    let protocol =
+        value_of("security.protocol").or_else(|| options.get("security.protocol").map(String::as_str));
+    let is_tls = protocol.is_some_and(|protocol| protocol.to_ascii_lowercase().ends_with("ssl"));
+    // The OpenSSL inside the program does not know where this system keeps its certificates.
+    if is_tls && value_of("ssl.ca.location").is_none() && value_of("ssl.ca.pem").is_none() {
+        options.insert("ssl.ca.location".to_owned(), "probe".to_owned());
+    }
+    options
+}
+
+/// Azure Event Hubs' Kafka endpoint.
+fn event_hubs<R>(set: &mut impl FnMut(&str, &str) -> R) {
+    // The endpoint speaks nothing else; the user is this word, the password the connection string.
+    set("security.protocol", "sasl_ssl");
+    set("sasl.mechanisms", "PLAIN");
+    set("sasl.username", "$ConnectionString");
+    // Azure drops a connection after 240 idle seconds: talk or hang up before.
+    set("metadata.max.age.ms", "180000");
+    set("connections.max.idle.ms", "180000");
+    // Its own advice: shorter sessions lose their partitions when Azure moves a gateway.
+    set("session.timeout.ms", "30000");
+    set("heartbeat.interval.ms", "3000");
+    set("socket.timeout.ms", "60000");
+    // Closing idle connections is normal there.
+    set("log.connection.close", "false");
+    // Topics are made in Azure, never by a client.
+    set("allow.auto.create.topics", "false");
+}
+
+/// The reason for a failed connection may come at the level of information; `client_log` decides what is shown.
+fn log_level(settings: &Settings) -> RDKafkaLogLevel {
+    if settings.kafka.options.contains_key("debug") { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info }
+}
+
+/// Builds the client without a broker to talk to: certificates are read, mechanisms found, options weighed against each
+/// other, patterns compiled. Gives what librdkafka warns of.
+pub fn check(settings: &Settings) -> Result<Vec<String>, String> {
+    let mut config = client_config(settings);
+    config.remove("bootstrap.servers").remove("debug").set_log_level(RDKafkaLogLevel::Warning);
+    let log = ClientLog::default();
+    let cannot = |error: KafkaError| match error {
+        KafkaError::ClientCreation(reason) => format!("cannot use [kafka.options]: {}", plain(&reason)),
+        other => format!("cannot use [kafka.options]: {other}"),
+    };
+    let consumer: BaseConsumer<ClientLog> = config.create_with_context(log.clone()).map_err(cannot)?;
+    for topic in settings.kafka.topics.iter().filter(|topic| topic.starts_with('^')) {
+        if consumer.subscribe(&[topic]).is_err() {
+            return Err(format!("cannot use `kafka.topics`: the pattern `{topic}` is no regular expression"));
+        }
+    }
+    consumer.unsubscribe();
+    drop(consumer.poll(std::time::Duration::ZERO));
+    Ok(log.warnings())
+}
+
+impl Settings {
+    /// Combinations that librdkafka takes but that cannot work.
+    pub(super) fn find_kafka_problems(&self) -> Vec<(Origin, String)> {
+        let kafka = &self.kafka;
+        let mut problems = Vec::new();
+        let mut push = |key: &str, message: String| problems.push((self.origin(key), message));
+        for (alias, name) in ALIASES {
+            if kafka.options.contains_key(alias) && kafka.options.contains_key(name) {
+                push(
+                    &format!("kafka.options.{alias}"),
+                    format!("`{alias}` and `{name}` are one option: keep one"),
+                );
+            }
+        }
+        let own = own_options(self);
+        let value_of = |option: &str| {
+            let alias = ALIASES.iter().find(|(_, name)| *name == option).map_or(option, |(alias, _)| alias);
+            let given = kafka.options.get(option).or_else(|| kafka.options.get(alias));
+            given.map(OptionValue::expose).or_else(|| own.get(option).map(String::as_str))
+        };
+        let mechanism = value_of("sasl.mechanisms").unwrap_or_default().to_ascii_uppercase();
+        let takes_password = mechanism == "PLAIN" || mechanism.starts_with("SCRAM-");
+        let is_sasl = value_of("security.protocol").is_some_and(|protocol| protocol.starts_with("sasl"));
+        if is_sasl && takes_password && value_of("sasl.password").is_none_or(str::is_empty) {
+            let what = if kafka.profile.is_some() { "the connection string" } else { "the password" };
+            push(
+                "kafka.profile",
+                format!(
+                    "no `sasl.password`: give {what} in [kafka.options], such as \
+                     \"sasl.password\" = {{ file = \"/run/secrets/kafka\" }}"
+                ),
+            );
+        }
+        if is_sasl && mechanism == "OAUTHBEARER" && value_of("enable.sasl.oauthbearer.unsecure.jwt") != Some("true") {
+            push(
+                "kafka.options.sasl.mechanisms",
+                "cannot use OAUTHBEARER: this version fetches no tokens; use PLAIN, SCRAM or client certificates"
+                    .to_owned(),
+            );
+        }
+        problems
+    }
+
+    /// What an experienced colleague would point at.
+    pub(super) fn find_kafka_warnings(&self) -> Vec<String> {
+        let kafka = &self.kafka;
+        let mut warnings = Vec::new();
+        let is_azure = kafka.brokers.contains(".servicebus.");
+        if kafka.profile == Some(Profile::EventHubs) {
+            if self.origin("kafka.group_id") == Origin::Default {
+                warnings.push(
+                    "`group_id` is the default: on Event Hubs a group spans the whole namespace, so two deployments \
+                     of this name would take partitions from each other; choose one name for each"
+                        .to_owned(),
+                );
+            }
+            let user = kafka.options.get("sasl.username").map_or("$ConnectionString", OptionValue::expose);
+            let password = kafka.options.get("sasl.password").map_or("", OptionValue::expose);
+            if user == "$ConnectionString" && !password.starts_with("Endpoint=sb://") {
+                warnings.push(
+                    "`sasl.password` does not begin with Endpoint=sb://: Event Hubs wants the whole connection string"
+                        .to_owned(),
+                );
+            }
+            if is_azure && kafka.brokers.split(',').any(|broker| !broker.ends_with(":9093")) {
+                warnings.push("`brokers`: Event Hubs speaks Kafka on port 9093 only".to_owned());
+            }
+        } else if is_azure {
+            warnings.push(
+                "`brokers` is an Event Hubs namespace: set profile = \"event_hubs\" in [kafka] for the options it needs"
+                    .to_owned(),
+            );
+        }
+        warnings
+    }
+
+    /// Of the configuration as a whole.
+    pub(super) fn find_warnings(&self, environment: &super::Environment) -> Vec<String> {
+        let mut warnings = self.find_kafka_warnings();
+        if self.kafka.memory_limit_bytes < 2 * self.input.max_message_bytes {
+            warnings.push(format!(
+                "`memory_limit_bytes` = {} holds less than two messages of `max_message_bytes` = {}",
+                self.kafka.memory_limit_bytes, self.input.max_message_bytes
+            ));
+        }
+        let is_guid = |id: &str| {
+            id.len() == 36
+                && id.char_indices().all(|(at, letter)| match at {
+                    8 | 13 | 18 | 23 => letter == '-',
+                    _ => letter.is_ascii_hexdigit(),
+                })
+        };
+        let mut odd: Vec<&str> = self.apps.keys().map(String::as_str).filter(|id| !is_guid(id)).collect();
+        odd.sort_unstable();
+        warnings.extend(odd.iter().map(|id| format!("the id `{id}` in [[apps]] is no GUID: no record will match it")));
+        for (name, rest, _) in environment.ours().filter(|(_, rest, _)| !rest.contains("__")) {
+            // One underscore where two belong; other variables of this prefix are somebody else's.
+            let meant = ["KAFKA", "INPUT", "RULES", "PRIVACY", "METRICS", "WEB", "LOG"].into_iter().find_map(|table| {
+                let key = rest.strip_prefix(table)?.strip_prefix('_')?.to_lowercase();
+                let known = super::tables::KEYS.iter().any(|known| *known == key);
+                known.then(|| format!("AADSTREAM_{table}__{}", key.to_uppercase()))
+            });
+            warnings.extend(meant.map(|meant| format!("the variable {name} is not used; did you mean {meant}?")));
+        }
+        warnings
+    }
+}

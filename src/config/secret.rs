@@ -1,0 +1,101 @@
+//! Values that are never printed: passwords and keys, given plainly, in a file or in a variable.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// librdkafka's options whose value is shown to nobody. One that is given by file or variable is not shown either.
+const SECRET_OPTIONS: &[&str] = &[
+    "sasl.password",
+    "ssl.key.password",
+    "ssl.key.pem",
+    "ssl_key",
+    "ssl.keystore.password",
+    "sasl.oauthbearer.client.secret",
+    "sasl.oauthbearer.client.credentials.client.secret",
+    "sasl.oauthbearer.assertion.private.key.passphrase",
+    "sasl.oauthbearer.assertion.private.key.pem",
+    // Holds whatever the token provider wants, the secret among it.
+    "sasl.oauthbearer.config",
+];
+
+pub(super) fn is_secret(option: &str) -> bool {
+    SECRET_OPTIONS.contains(&option)
+}
+
+/// A value that no log, page or error may show. Only [`Secret::expose`] gives it away.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Secret {
+    value: String,
+    pub source: SecretSource,
+}
+
+/// Where a secret was found.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SecretSource {
+    /// It stands in the configuration itself.
+    Plain,
+    File(PathBuf),
+    Variable(String),
+}
+
+impl Secret {
+    pub(super) fn new(value: impl Into<String>, source: SecretSource) -> Self {
+        Self { value: value.into(), source }
+    }
+
+    /// Reads the file; editors end a file with a line end, which is no part of a password.
+    pub(super) fn from_file(path: PathBuf) -> Result<Self, String> {
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| format!("cannot read the secret {}: {error}", path.display()))?;
+        let value = text.strip_suffix('\n').unwrap_or(&text);
+        let value = value.strip_suffix('\r').unwrap_or(value);
+        if value.is_empty() {
+            return Err(format!("the secret {} is empty", path.display()));
+        }
+        Ok(Self::new(value, SecretSource::File(path)))
+    }
+
+    pub fn expose(&self) -> &str {
+        &self.value
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret(*** from {:?})", self.source)
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn printing_never_shows_the_value() {
+        let secret = Secret::new("hunter2", SecretSource::Variable("NAME".to_owned()));
+        assert_eq!(format!("{secret} {secret:?}"), "*** Secret(*** from Variable(\"NAME\"))");
+        assert_eq!(secret.expose(), "hunter2");
+    }
+
+    #[test]
+    fn one_line_end_of_a_file_is_cut() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("password");
+        for (content, expected) in
+            [("a b\n", "a b"), ("a\r\n", "a"), ("a", "a"), ("a\n\n", "a\n"), (" a ", " a ")]
+        {
+            std::fs::write(&path, content).unwrap();
+            assert_eq!(Secret::from_file(path.clone()).unwrap().expose(), expected, "of {content:?}");
+        }
+        std::fs::write(&path, "\n").unwrap();
+        assert!(Secret::from_file(path.clone()).unwrap_err().ends_with("is empty"));
+        let missing = Secret::from_file(directory.path().join("none")).unwrap_err();
+        assert!(missing.starts_with("cannot read the secret ") && missing.contains("/none: "), "{missing}");
+    }
+}

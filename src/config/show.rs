@@ -1,0 +1,210 @@
+//! The configuration in force as TOML that loads again, with who set what; secrets never.
+
+use std::fmt::Write as _;
+
+use super::tables::{FORMATS, LEVELS, TEXT_ENTRIES};
+use super::{OptionValue, Origin, Profile, Secret, SecretSource, Settings};
+use crate::digest::App;
+
+/// Prints every key with its origin.
+pub fn show(settings: &Settings) -> String {
+    let mut page = Page { text: String::new(), settings };
+    page.kafka();
+    page.options();
+    page.others();
+    page.severity();
+    page.apps();
+    page.text
+}
+
+struct Page<'a> {
+    text: String,
+    settings: &'a Settings,
+}
+
+impl Page<'_> {
+    fn line(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    fn table(&mut self, name: &str) {
+        if !self.text.is_empty() {
+            self.text.push('\n');
+        }
+        self.line(&format!("[{name}]"));
+    }
+
+    /// `key = value` in TOML, and who says so.
+    fn key(&mut self, table: &str, key: &str, value: &str) {
+        let origin = self.settings.origin(&format!("{table}.{key}"));
+        let entry = format!("{} = {value}", bare(key));
+        self.line(&format!("{entry:<50} # {origin}"));
+    }
+
+    fn kafka(&mut self) {
+        let kafka = &self.settings.kafka;
+        self.table("kafka");
+        if kafka.brokers.is_empty() {
+            self.line("# brokers = \"host:9092\" is not set: `run` needs it");
+        } else {
+            self.key("kafka", "brokers", &quoted(&kafka.brokers));
+        }
+        if kafka.topics.is_empty() {
+            self.line("# topics = [\"insights-logs-signinlogs\"] is not set: `run` needs it");
+        } else {
+            self.key("kafka", "topics", &list(&kafka.topics));
+        }
+        self.key("kafka", "group_id", &quoted(&kafka.group_id));
+        self.key("kafka", "start", &quoted(&kafka.start.to_string()));
+        self.key("kafka", "group_instance_id", &optional(kafka.group_instance_id.as_deref()));
+        self.key("kafka", "memory_limit_bytes", &number(kafka.memory_limit_bytes));
+        self.key("kafka", "startup_timeout_seconds", &kafka.startup_timeout.as_secs().to_string());
+        self.key("kafka", "shutdown_timeout_seconds", &kafka.shutdown_timeout.as_secs().to_string());
+        let profile = kafka.profile.map(|profile| match profile {
+            Profile::EventHubs => "event_hubs",
+        });
+        self.key("kafka", "profile", &optional(profile));
+    }
+
+    fn options(&mut self) {
+        self.table("kafka.options");
+        for (option, value) in &self.settings.kafka.options {
+            match value {
+                OptionValue::Plain(value) => self.key("kafka.options", option, &quoted(value)),
+                OptionValue::Secret(secret) => self.secret(option, secret),
+            }
+        }
+        let kafka = &self.settings.kafka;
+        let mut own: Vec<String> = super::kafka::own_options(self.settings)
+            .into_iter()
+            .filter(|(option, _)| !kafka.options.contains_key(option))
+            .map(|(option, value)| format!("#   {option} = {value}"))
+            .collect();
+        own.sort();
+        self.line("# librdkafka is also told, by aadstream itself:");
+        for line in own {
+            self.line(&line);
+        }
+    }
+
+    /// A reference loads again; a value that stands in the configuration is left out, so that no mask is taken for it.
+    fn secret(&mut self, option: &str, secret: &Secret) {
+        match &secret.source {
+            SecretSource::File(path) => {
+                let path = quoted(&path.display().to_string());
+                self.key("kafka.options", option, &format!("{{ file = {path} }}"));
+            }
+            SecretSource::Variable(name) => {
+                self.key("kafka.options", option, &format!("{{ env = {} }}", quoted(name)));
+            }
+            SecretSource::Plain => {
+                let origin = self.settings.origin(&format!("kafka.options.{option}"));
+                let hint = match &origin {
+                    Origin::Environment(_) => "the variable gives it again",
+                    _ => "put it in a file: { file = \"…\" }",
+                };
+                self.line(&format!("# {} is a secret set by {origin} and not shown; {hint}", bare(option)));
+            }
+        }
+    }
+
+    fn others(&mut self) {
+        let Settings { input, rules, privacy, metrics, web, log, .. } = self.settings;
+        self.table("input");
+        self.key("input", "text_entries", &spelling(&TEXT_ENTRIES, &input.text_entries));
+        self.key("input", "max_message_bytes", &number(input.max_message_bytes));
+        self.key("input", "dedupe_sign_ins", &input.dedupe_sign_ins.to_string());
+        self.key("input", "workers", &input.workers.to_string());
+        self.table("rules");
+        let dir = rules.dir.as_ref().map(|dir| dir.display().to_string());
+        self.key("rules", "dir", &optional(dir.as_deref()));
+        self.table("privacy");
+        self.key("privacy", "forward_ids", &privacy.forward_ids.to_string());
+        self.table("metrics");
+        self.key("metrics", "birth_hold_seconds", &metrics.birth_hold.as_secs().to_string());
+        self.table("web");
+        self.key("web", "listen", &quoted(&web.listen));
+        self.key("web", "external_url", &optional(web.external_url.as_deref()));
+        self.key("web", "hosts", &list(&web.hosts));
+        self.table("log");
+        self.key("log", "format", &spelling(&FORMATS, &log.format));
+        self.key("log", "level", &spelling(&LEVELS, &log.level));
+    }
+
+    fn severity(&mut self) {
+        if self.settings.rules.severity.is_empty() {
+            return;
+        }
+        self.table("rules.severity");
+        for word in &self.settings.rules.severity {
+            let code = word.code.to_string();
+            let value = match (word.default, word.by_flow.as_slice()) {
+                (Some(severity), []) => quoted(severity.as_str()),
+                (default, by_flow) => {
+                    let default = default.map(|severity| format!("default = \"{severity}\""));
+                    let flows = by_flow.iter().map(|(flow, severity)| format!("{flow} = \"{severity}\""));
+                    let pairs: Vec<String> = default.into_iter().chain(flows).collect();
+                    format!("{{ {} }}", pairs.join(", "))
+                }
+            };
+            self.key("rules.severity", &code, &value);
+        }
+    }
+
+    fn apps(&mut self) {
+        let mut apps: Vec<(&String, &App)> = self.settings.apps.iter().collect();
+        apps.sort_by_key(|(id, _)| *id);
+        for (id, app) in apps {
+            let is_workspace = self.settings.workspaces.contains(id);
+            self.line("\n[[apps]]");
+            let key = if is_workspace { "workspace_id" } else { "app_id" };
+            self.line(&format!("{key} = {}", quoted(id)));
+            let severity = app.severity.map(|severity| severity.as_str());
+            for (key, value) in
+                [("alias", app.alias.as_deref()), ("team", app.team.as_deref()), ("severity", severity)]
+            {
+                if let Some(value) = value {
+                    self.line(&format!("{key} = {}", quoted(value)));
+                }
+            }
+        }
+    }
+}
+
+/// A TOML string; whatever stands in it.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+fn optional(text: Option<&str>) -> String {
+    quoted(text.unwrap_or_default())
+}
+
+fn list(texts: &[String]) -> String {
+    let texts: Vec<String> = texts.iter().map(|text| quoted(text)).collect();
+    format!("[{}]", texts.join(", "))
+}
+
+fn bare(key: &str) -> String {
+    let is_bare = key.chars().all(|letter| letter.is_ascii_alphanumeric() || "_-".contains(letter));
+    if is_bare { key.to_owned() } else { quoted(key) }
+}
+
+/// `16_777_216`.
+fn number(value: usize) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            text.push('_');
+        }
+        write!(text, "{digit}").expect("a String takes every write");
+    }
+    text
+}
+
+fn spelling<T: PartialEq>(words: &[(&str, T)], value: &T) -> String {
+    let word = words.iter().find(|(_, meaning)| meaning == value).map(|(word, _)| *word);
+    quoted(word.expect("every value has its word in the list that reads it"))
+}
