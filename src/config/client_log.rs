@@ -67,7 +67,8 @@ impl ClientLog {
 
     /// Takes a line of librdkafka's log, or the text of its error callback.
     pub fn note(&self, facility: &str, line: &str) {
-        let line = line.strip_prefix("[thrd:").and_then(|rest| rest.split_once("]: ")).map_or(line, |(_, it)| it);
+        let line =
+            line.strip_prefix("[thrd:").and_then(|rest| rest.split_once("]: ")).map_or(line, |(_, it)| it);
         let mut memory = self.memory();
         if facility == "CONFWARN" {
             if memory.warnings.len() < WARNINGS_MAX {
@@ -118,8 +119,36 @@ fn read_trouble(line: &str) -> Option<Trouble> {
         (broker, what) = what.split_once(": ").filter(|(address, _)| is_address(address))?;
     }
     let (what, state) = what.rsplit_once(" (after ").unwrap_or((what, ""));
-    let (kind, reason) = classify(broker, what, state)?;
+    let scheme = name.split_once("://").map_or("plaintext", |(scheme, _)| scheme);
+    let (kind, reason) = hung_up(broker, scheme, what, state).or_else(|| classify(broker, what, state))?;
     Some(Trouble { kind, reason })
+}
+
+/// What a connection means that the broker closed without a word.
+fn hung_up(broker: &str, scheme: &str, what: &str, state: &str) -> Option<(TroubleKind, String)> {
+    if !what.starts_with("Disconnected") {
+        return None;
+    }
+    if state.contains("APIVERSION") && !scheme.ends_with("ssl") {
+        let protocol = if scheme.starts_with("sasl") { "sasl_ssl" } else { "ssl or sasl_ssl" };
+        return Some((
+            TroubleKind::Mismatch,
+            format!("the listener {broker} speaks TLS, or is no Kafka: set security.protocol to {protocol}"),
+        ));
+    }
+    // An idle connection is closed after minutes, one without the password that was wanted at once.
+    let (age, rest) = state.split_once("ms")?;
+    if rest.contains("state UP")
+        && age.parse::<u32>().is_ok_and(|age| age < 2_000)
+        && !scheme.starts_with("sasl")
+    {
+        let protocol = if scheme == "ssl" { "sasl_ssl" } else { "sasl_plaintext or sasl_ssl" };
+        return Some((
+            TroubleKind::Mismatch,
+            format!("the listener {broker} wants a password: set security.protocol to {protocol}"),
+        ));
+    }
+    None
 }
 
 fn is_address(text: &str) -> bool {
@@ -158,7 +187,8 @@ fn classify(broker: &str, what: &str, state: &str) -> Option<(TroubleKind, Strin
             ),
         ));
     }
-    let wants_certificate = ["alert bad certificate", "certificate required", "client SSL authentication might"];
+    let wants_certificate =
+        ["alert bad certificate", "certificate required", "client SSL authentication might"];
     if wants_certificate.iter().any(|words| has(words)) {
         return Some((
             Refused,
@@ -168,26 +198,13 @@ fn classify(broker: &str, what: &str, state: &str) -> Option<(TroubleKind, Strin
             ),
         ));
     }
-    let no_tls = ["unexpected eof", "wrong version number", "PLAINTEXT broker listener", "packet length too long"];
+    let no_tls =
+        ["unexpected eof", "wrong version number", "PLAINTEXT broker listener", "packet length too long"];
     if state.contains("SSL_HANDSHAKE") && no_tls.iter().any(|words| has(words)) {
         return Some((
             Mismatch,
             format!(
                 "the listener {broker} does not speak TLS: set security.protocol to plaintext or sasl_plaintext"
-            ),
-        ));
-    }
-    if has("connecting to a SSL listener") {
-        return Some((
-            Mismatch,
-            format!("the listener {broker} speaks TLS, or is no Kafka: set security.protocol to ssl or sasl_ssl"),
-        ));
-    }
-    if has("broker might require SASL") {
-        return Some((
-            Mismatch,
-            format!(
-                "the listener {broker} wants a password: set security.protocol to sasl_plaintext or sasl_ssl"
             ),
         ));
     }
@@ -261,6 +278,17 @@ mod tests {
             "the listener h:9 speaks TLS",
         );
         check(
+            "h:9/bootstrap: Disconnected: connection closed by peer: receive 0 after POLLIN (after 3ms in state \
+             APIVERSION_QUERY)",
+            Mismatch,
+            "the listener h:9 speaks TLS",
+        );
+        check(
+            "h:9/bootstrap: Disconnected: connection closed by peer: receive 0 after POLLIN (after 12ms in state UP)",
+            Mismatch,
+            "the listener h:9 wants a password",
+        );
+        check(
             "h:9/bootstrap: Disconnected: verify that security.protocol is correctly configured, broker might \
              require SASL authentication (after 0ms in state UP)",
             Mismatch,
@@ -295,7 +323,10 @@ mod tests {
         let log = ClientLog::default();
         let refused = "[thrd:h:9/b]: h:9/b: SASL authentication error: no (after 1ms in state AUTH_REQ)";
         log.note("FAIL", refused);
-        log.note("FAIL", "i:9/b: Connect to ipv4#1:9 failed: Connection refused (after 0ms in state CONNECT)");
+        log.note(
+            "FAIL",
+            "i:9/b: Connect to ipv4#1:9 failed: Connection refused (after 0ms in state CONNECT)",
+        );
         assert_eq!(log.reason().unwrap(), "the broker h:9 refused the user or the password: no");
         log.forget();
         assert_eq!(log.reason(), None);

@@ -159,11 +159,9 @@ pub(super) fn integer(
         let expected = format!("expected a whole number of {unit} from {} to {}", range.start(), range.end());
         let number = match value {
             Value::Integer(number) => number,
-            Value::Variable(text) => text
-                .trim()
-                .replace('_', "")
-                .parse()
-                .map_err(|_| format!("{expected}, found `{text}`"))?,
+            Value::Variable(text) => {
+                text.trim().replace('_', "").parse().map_err(|_| format!("{expected}, found `{text}`"))?
+            }
             other => return Err(format!("{expected}, found {}", other.kind())),
         };
         if range.contains(&number) { Ok(number) } else { Err(format!("{expected}, found {number}")) }
@@ -202,7 +200,11 @@ mod tests {
 
     #[track_caller]
     fn check<T: std::fmt::Debug + PartialEq>(actual: Result<T, String>, expected: Result<T, &str>) {
-        assert_eq!(actual, expected.map_err(str::to_owned));
+        match (actual, expected) {
+            (Ok(actual), Ok(expected)) => assert_eq!(actual, expected),
+            (Err(actual), Err(expected)) => assert_eq!(actual, expected),
+            (actual, expected) => panic!("{actual:?} is not {expected:?}"),
+        }
     }
 
     fn variable(text: &str) -> Value {
