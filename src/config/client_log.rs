@@ -208,6 +208,9 @@ fn classify(broker: &str, what: &str, state: &str) -> Option<(TroubleKind, Strin
             ),
         ));
     }
+    if has("Invalid response size") {
+        return Some((Mismatch, format!("{broker} is no Kafka broker: it answers in another protocol")));
+    }
     if has("Failed to resolve") {
         return Some((Unreachable, format!("no host answers to the name of {broker}: {}", tail())));
     }
@@ -293,6 +296,12 @@ mod tests {
              require SASL authentication (after 0ms in state UP)",
             Mismatch,
             "the listener h:9 wants a password",
+        );
+        check(
+            "h:80/bootstrap: Receive failed: Invalid response size 1213486160 (0..100000000): increase \
+             receive.message.max.bytes (after 2ms in state APIVERSION_QUERY)",
+            Mismatch,
+            "h:80 is no Kafka broker",
         );
         check(
             "[::1]:9/bootstrap: Connect to ipv6#[::1]:9 failed: Connection refused (after 0ms in state CONNECT)",
