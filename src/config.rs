@@ -17,6 +17,7 @@ use crate::exit_code::{Exit, ExitError};
 
 mod source;
 mod read;
+mod values;
 pub mod secret;
 mod tables;
 mod option_names;
@@ -252,7 +253,10 @@ impl Settings {
     ) -> anyhow::Result<Self> {
         let mut problems = Problems::default();
         let mut table = path.map(|path| source::read_file(path, &mut problems)).unwrap_or_default();
-        let readable = problems.is_empty();
+        if !problems.is_empty() {
+            // What follows from half a file would only hide where it is broken.
+            return Err(bad_config(problems));
+        }
         source::overlay(&mut table, environment);
         let mut notes = read::Notes { problems, origins: BTreeMap::new(), environment };
         let mut settings = tables::settings(table, &mut notes);
@@ -261,8 +265,7 @@ impl Settings {
         for (origin, message) in settings.find_kafka_problems() {
             origin.report(&mut problems, message);
         }
-        // What a file that could not be read lacks is no news.
-        if needs_kafka && readable {
+        if needs_kafka {
             settings.report_missing_kafka(path, &mut problems);
         }
         if !problems.is_empty() {
@@ -321,3 +324,6 @@ fn bad_config(mut problems: Problems) -> anyhow::Error {
     };
     ExitError::new(Exit::BadConfig, message)
 }
+
+#[cfg(test)]
+mod tests;

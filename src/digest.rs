@@ -78,7 +78,7 @@ pub struct Options {
     pub events: Option<EventOptions>,
     /// Hold sign-ins back for a look at copies, as refreshes always are.
     pub dedupe_sign_ins: bool,
-    /// What the operator says of apps, by app id or workspace id.
+    /// What the operator says of apps, by app id or workspace id in lower case.
     pub apps: HashMap<String, App>,
     pub cluster_id: Option<String>,
 }
@@ -313,7 +313,7 @@ impl Middle {
         [&found.fields.app_id, &found.fields.workspace_id]
             .into_iter()
             .flatten()
-            .find_map(|id| self.options.apps.get(id.as_ref()))
+            .find_map(|id| self.options.apps.get(&id.to_ascii_lowercase()))
     }
 }
 

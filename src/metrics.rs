@@ -256,7 +256,7 @@ impl Metrics {
         });
         families.app_events.add_all(rows.collect::<Vec<_>>());
         for ((tenant, app_id), name) in &tally.app_names {
-            let app = self.apps.get(app_id);
+            let app = self.apps.get(&app_id.to_ascii_lowercase());
             let name = app.and_then(|app| app.alias.as_deref()).unwrap_or(name);
             let team = app.and_then(|app| app.team.as_deref()).unwrap_or(UNKNOWN);
             let (tenant, app_id) = self.app_labels(tenant, app_id);

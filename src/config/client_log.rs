@@ -119,8 +119,36 @@ fn read_trouble(line: &str) -> Option<Trouble> {
         (broker, what) = what.split_once(": ").filter(|(address, _)| is_address(address))?;
     }
     let (what, state) = what.rsplit_once(" (after ").unwrap_or((what, ""));
-    let (kind, reason) = classify(broker, what, state)?;
+    let scheme = name.split_once("://").map_or("plaintext", |(scheme, _)| scheme);
+    let (kind, reason) = hung_up(broker, scheme, what, state).or_else(|| classify(broker, what, state))?;
     Some(Trouble { kind, reason })
+}
+
+/// What a connection means that the broker closed without a word.
+fn hung_up(broker: &str, scheme: &str, what: &str, state: &str) -> Option<(TroubleKind, String)> {
+    if !what.starts_with("Disconnected") {
+        return None;
+    }
+    if state.contains("APIVERSION") && !scheme.ends_with("ssl") {
+        let protocol = if scheme.starts_with("sasl") { "sasl_ssl" } else { "ssl or sasl_ssl" };
+        return Some((
+            TroubleKind::Mismatch,
+            format!("the listener {broker} speaks TLS, or is no Kafka: set security.protocol to {protocol}"),
+        ));
+    }
+    // An idle connection is closed after minutes, one without the password that was wanted at once.
+    let (age, rest) = state.split_once("ms")?;
+    if rest.contains("state UP")
+        && age.parse::<u32>().is_ok_and(|age| age < 2_000)
+        && !scheme.starts_with("sasl")
+    {
+        let protocol = if scheme == "ssl" { "sasl_ssl" } else { "sasl_plaintext or sasl_ssl" };
+        return Some((
+            TroubleKind::Mismatch,
+            format!("the listener {broker} wants a password: set security.protocol to {protocol}"),
+        ));
+    }
+    None
 }
 
 fn is_address(text: &str) -> bool {
@@ -180,21 +208,8 @@ fn classify(broker: &str, what: &str, state: &str) -> Option<(TroubleKind, Strin
             ),
         ));
     }
-    if has("connecting to a SSL listener") {
-        return Some((
-            Mismatch,
-            format!(
-                "the listener {broker} speaks TLS, or is no Kafka: set security.protocol to ssl or sasl_ssl"
-            ),
-        ));
-    }
-    if has("broker might require SASL") {
-        return Some((
-            Mismatch,
-            format!(
-                "the listener {broker} wants a password: set security.protocol to sasl_plaintext or sasl_ssl"
-            ),
-        ));
+    if has("Invalid response size") {
+        return Some((Mismatch, format!("{broker} is no Kafka broker: it answers in another protocol")));
     }
     if has("Failed to resolve") {
         return Some((Unreachable, format!("no host answers to the name of {broker}: {}", tail())));
@@ -266,10 +281,27 @@ mod tests {
             "the listener h:9 speaks TLS",
         );
         check(
+            "h:9/bootstrap: Disconnected: connection closed by peer: receive 0 after POLLIN (after 3ms in state \
+             APIVERSION_QUERY)",
+            Mismatch,
+            "the listener h:9 speaks TLS",
+        );
+        check(
+            "h:9/bootstrap: Disconnected: connection closed by peer: receive 0 after POLLIN (after 12ms in state UP)",
+            Mismatch,
+            "the listener h:9 wants a password",
+        );
+        check(
             "h:9/bootstrap: Disconnected: verify that security.protocol is correctly configured, broker might \
              require SASL authentication (after 0ms in state UP)",
             Mismatch,
             "the listener h:9 wants a password",
+        );
+        check(
+            "h:80/bootstrap: Receive failed: Invalid response size 1213486160 (0..100000000): increase \
+             receive.message.max.bytes (after 2ms in state APIVERSION_QUERY)",
+            Mismatch,
+            "h:80 is no Kafka broker",
         );
         check(
             "[::1]:9/bootstrap: Connect to ipv6#[::1]:9 failed: Connection refused (after 0ms in state CONNECT)",

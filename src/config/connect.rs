@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::metadata::Metadata;
+use rdkafka::metadata::{Metadata, MetadataTopic};
 use regex_lite::Regex;
 
 use super::Settings;
@@ -76,7 +76,7 @@ fn fetch(settings: &Settings) -> Result<Metadata, String> {
 
 /// The pattern is tried with the syntax that librdkafka's and ours share.
 fn find_topic(topic: &str, metadata: &Metadata) -> Result<String, String> {
-    let names = || metadata.topics().iter().map(rdkafka::metadata::MetadataTopic::name);
+    let names = || metadata.topics().iter().map(MetadataTopic::name);
     if topic.starts_with('^') {
         let pattern =
             Regex::new(topic).map_err(|error| format!("cannot try the pattern `{topic}`: {error}"))?;
@@ -98,5 +98,42 @@ fn find_topic(topic: &str, metadata: &Metadata) -> Result<String, String> {
     match found.partitions().len() {
         1 => Ok(format!("topic `{topic}`: 1 partition")),
         partitions => Ok(format!("topic `{topic}`: {partitions} partitions")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+    use crate::config::Environment;
+
+    fn settings(brokers: &str, topics: &str) -> Settings {
+        let environment = [
+            ("AADSTREAM_KAFKA__BROKERS", brokers),
+            ("AADSTREAM_KAFKA__TOPICS", topics),
+            ("AADSTREAM_KAFKA__STARTUP_TIMEOUT_SECONDS", "1"),
+        ];
+        Settings::load_with(None, &Environment::of(environment), true).unwrap()
+    }
+
+    #[test]
+    fn topics_are_looked_for() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("signin", 3, 1).unwrap();
+        let check = |topics| check_connection(&settings(&cluster.bootstrap_servers(), topics));
+        let found = ["connected to 1 broker", "topic `signin`: 3 partitions", "1 topic matches `^sign`"];
+        assert_eq!(check("signin,^sign"), Ok(found.map(str::to_owned).to_vec()));
+        let wrong =
+            ["no topic `signins` that we may see; did you mean `signin`?", "no topic matches `^audit.*`"];
+        assert_eq!(check("signins,^audit.*"), Err(wrong.map(str::to_owned).to_vec()));
+    }
+
+    #[test]
+    fn a_silent_address_is_named() {
+        // A port that was free a moment ago: nobody listens on it.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let wrong = check_connection(&settings(&free.to_string(), "signin")).unwrap_err();
+        assert_eq!(wrong, [format!("cannot connect: no broker answers at {free}: connection refused")]);
     }
 }

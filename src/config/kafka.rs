@@ -46,6 +46,14 @@ const COMMITS: &str = "aadstream commits an offset itself, once every message be
 const ALIASES: [(&str, &str); 2] =
     [("sasl.mechanism", "sasl.mechanisms"), ("max.partition.fetch.bytes", "fetch.message.max.bytes")];
 
+const FILES: &[&str] = &[
+    "ssl.ca.location",
+    "ssl.certificate.location",
+    "ssl.key.location",
+    "ssl.keystore.location",
+    "ssl.crl.location",
+];
+
 /// The share of `memory_limit_bytes` that librdkafka's queue takes; as much is in flight in the program, and a fifth is
 /// left for a response that is being read and for the producer.
 const QUEUE_SHARE: (usize, usize) = (2, 5);
@@ -69,7 +77,7 @@ pub(super) fn check_option(option: &str, value: &OptionValue) -> Result<(), Stri
         return Err(format!("cannot use the option `{option}`: it holds a zero byte"));
     }
     let result = ClientConfig::new().set(option, value.expose()).create_native_config();
-    let Err(KafkaError::ClientConfig(kind, reason, ..)) = result else { return Ok(()) };
+    let Err(KafkaError::ClientConfig(kind, reason, ..)) = result else { return check_file(option, value) };
     if kind == RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN {
         let near = did_you_mean(option, OPTION_NAMES.iter().copied());
         return Err(format!("librdkafka has no option `{option}`{near}"));
@@ -79,7 +87,24 @@ pub(super) fn check_option(option: &str, value: &OptionValue) -> Result<(), Stri
         OptionValue::Plain(_) => reason,
         OptionValue::Secret(_) => "librdkafka does not take this value".to_owned(),
     };
-    Err(format!("cannot use the option `{option}`: {}", plain(&reason)))
+    let found = match value {
+        OptionValue::Plain(value) => format!(", found `{value}`"),
+        OptionValue::Secret(_) => String::new(),
+    };
+    Err(format!("cannot use the option `{option}`: {}{found}", plain(&reason)))
+}
+
+/// Files that librdkafka reads when the client is built; it complains of them without their names.
+fn check_file(option: &str, value: &OptionValue) -> Result<(), String> {
+    let OptionValue::Plain(path) = value else { return Ok(()) };
+    let is_file = FILES.contains(&option) && !(option == "ssl.ca.location" && path == "probe");
+    if !is_file {
+        return Ok(());
+    }
+    match std::fs::metadata(path) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("cannot use the option `{option}`: cannot read {path}: {error}")),
+    }
 }
 
 /// librdkafka's messages begin with a capital letter; ours do not.
@@ -221,7 +246,12 @@ impl Settings {
     pub(super) fn find_kafka_problems(&self) -> Vec<(Origin, String)> {
         let kafka = &self.kafka;
         let mut problems = Vec::new();
-        let mut push = |key: &str, message: String| problems.push((self.origin(key), message));
+        // An option stands under one of its two names.
+        let origin = |key: &str| match self.origin(key) {
+            Origin::Default => self.origin(&key.replace("sasl.mechanisms", "sasl.mechanism")),
+            origin => origin,
+        };
+        let mut push = |key: &str, message: String| problems.push((origin(key), message));
         for (alias, name) in ALIASES {
             if kafka.options.contains_key(alias) && kafka.options.contains_key(name) {
                 push(
@@ -237,27 +267,44 @@ impl Settings {
             given.map(OptionValue::expose).or_else(|| own.get(option).map(String::as_str))
         };
         let mechanism = value_of("sasl.mechanisms").unwrap_or_default().to_ascii_uppercase();
-        let takes_password = mechanism == "PLAIN" || mechanism.starts_with("SCRAM-");
         let is_sasl = value_of("security.protocol").is_some_and(|protocol| protocol.starts_with("sasl"));
-        if is_sasl && takes_password && value_of("sasl.password").is_none_or(str::is_empty) {
-            let what = if kafka.profile.is_some() { "the connection string" } else { "the password" };
-            push(
-                "kafka.profile",
-                format!(
-                    "no `sasl.password`: give {what} in [kafka.options], such as \
-                     \"sasl.password\" = {{ file = \"/run/secrets/kafka\" }}"
-                ),
-            );
+        if !is_sasl {
+            return problems;
         }
-        if is_sasl
-            && mechanism == "OAUTHBEARER"
-            && value_of("enable.sasl.oauthbearer.unsecure.jwt") != Some("true")
-        {
-            push(
+        // Whoever asked for a login is shown what it lacks.
+        let asked = match kafka.profile {
+            Some(_) => "kafka.profile",
+            None => "kafka.options.security.protocol",
+        };
+        match mechanism.as_str() {
+            "" => push(
+                asked,
+                "no `sasl.mechanisms` in [kafka.options]: set PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512".to_owned(),
+            ),
+            "GSSAPI" => push(
+                "kafka.options.sasl.mechanisms",
+                "cannot use GSSAPI: this program is built without Kerberos; use PLAIN, SCRAM or client certificates"
+                    .to_owned(),
+            ),
+            "OAUTHBEARER" if value_of("enable.sasl.oauthbearer.unsecure.jwt") != Some("true") => push(
                 "kafka.options.sasl.mechanisms",
                 "cannot use OAUTHBEARER: this version fetches no tokens; use PLAIN, SCRAM or client certificates"
                     .to_owned(),
-            );
+            ),
+            "OAUTHBEARER" => {}
+            _ => {
+                for option in ["sasl.username", "sasl.password"] {
+                    if value_of(option).is_none_or(str::is_empty) {
+                        push(
+                            asked,
+                            format!(
+                                "no `{option}` in [kafka.options]: give it, or where it stands, such as \
+                                 \"{option}\" = {{ file = \"/run/secrets/kafka\" }}"
+                            ),
+                        );
+                    }
+                }
+            }
         }
         problems
     }
@@ -329,5 +376,126 @@ impl Settings {
                 .extend(meant.map(|meant| format!("the variable {name} is not used; did you mean {meant}?")));
         }
         warnings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Environment;
+
+    fn load<const N: usize>(pairs: [(&str, &str); N]) -> anyhow::Result<Settings> {
+        let mut environment =
+            vec![("AADSTREAM_KAFKA__BROKERS", "h:9092"), ("AADSTREAM_KAFKA__TOPICS", "signin")];
+        environment.extend(pairs);
+        Settings::load_with(None, &Environment::of(environment), true)
+    }
+
+    fn option<const N: usize>(option: &str, pairs: [(&str, &str); N]) -> Option<String> {
+        client_config(&load(pairs).unwrap()).get(option).map(str::to_owned)
+    }
+
+    #[track_caller]
+    fn check_refused<const N: usize>(pairs: [(&str, &str); N], expected: &str) {
+        let error = load(pairs).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn the_operators_options_win_under_either_name() {
+        assert_eq!(option("check.crcs", []).unwrap(), "true");
+        assert_eq!(
+            option("check.crcs", [("AADSTREAM_KAFKA__OPTIONS__CHECK_CRCS", "false")]).unwrap(),
+            "false"
+        );
+        let alias = [("AADSTREAM_KAFKA__OPTIONS__MAX_PARTITION_FETCH_BYTES", "7")];
+        assert_eq!(option("fetch.message.max.bytes", alias).unwrap(), "7");
+        check_refused(
+            [
+                ("AADSTREAM_KAFKA__OPTIONS__MAX_PARTITION_FETCH_BYTES", "7"),
+                ("AADSTREAM_KAFKA__OPTIONS__FETCH_MESSAGE_MAX_BYTES", "7"),
+            ],
+            "are one option: keep one",
+        );
+    }
+
+    #[test]
+    fn system_certificates_are_looked_for_only_with_tls() {
+        let tls = ("AADSTREAM_KAFKA__OPTIONS__SECURITY_PROTOCOL", "ssl");
+        assert_eq!(option("ssl.ca.location", []), None);
+        assert_eq!(option("ssl.ca.location", [tls]).unwrap(), "probe");
+        let pem = ("AADSTREAM_KAFKA__OPTIONS__SSL_CA_PEM", "x");
+        assert_eq!(option("ssl.ca.location", [tls, pem]), None);
+    }
+
+    #[test]
+    fn the_memory_limit_bounds_the_queues() {
+        let small = [("AADSTREAM_KAFKA__MEMORY_LIMIT_BYTES", "50_000_000")];
+        assert_eq!(option("queued.max.messages.kbytes", small).unwrap(), "19531");
+        assert_eq!(option("queued.min.messages", small).unwrap(), "10000");
+        let large = [("AADSTREAM_KAFKA__MEMORY_LIMIT_BYTES", "4_000_000_000")];
+        assert_eq!(option("fetch.max.bytes", large).unwrap(), "52428800");
+        for limit in [small, large] {
+            check(&load(limit).unwrap()).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_new_group_protocol_gets_no_strategy() {
+        assert_eq!(option("partition.assignment.strategy", []).unwrap(), "cooperative-sticky");
+        let new = [("AADSTREAM_KAFKA__OPTIONS__GROUP_PROTOCOL", "consumer")];
+        assert_eq!(option("partition.assignment.strategy", new), None);
+        check(&load(new).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn event_hubs_needs_a_password_and_a_group_of_its_own() {
+        let profile = ("AADSTREAM_KAFKA__PROFILE", "event_hubs");
+        let password = ("AADSTREAM_KAFKA__OPTIONS__SASL_PASSWORD", "Endpoint=sb://x");
+        check_refused([profile], "AADSTREAM_KAFKA__PROFILE: no `sasl.password`");
+        let settings = load([profile, password]).unwrap();
+        assert!(settings.warnings()[0].starts_with("`group_id` is the default"), "{:?}", settings.warnings());
+        assert_eq!(client_config(&settings).get("sasl.username"), Some("$ConnectionString"));
+        check(&settings).unwrap();
+        let named = load([profile, password, ("AADSTREAM_KAFKA__GROUP_ID", "x")]).unwrap();
+        assert!(named.warnings().is_empty(), "{:?}", named.warnings());
+    }
+
+    #[test]
+    fn options_that_cannot_work_are_named() {
+        let set = |value| [("AADSTREAM_KAFKA__OPTIONS__SECURITY_PROTOCOL", value)];
+        check_refused(set("sasl_ssl"), "no `sasl.mechanisms`");
+        check_refused(set("tls"), "cannot use the option `security.protocol`: invalid value");
+        check_refused([("AADSTREAM_KAFKA__OPTIONS__SSL_CA_LOCATION", "/no/file")], "cannot read /no/file: ");
+        check_refused(
+            [("AADSTREAM_KAFKA__OPTIONS__SESSION_TIMOUT_MS", "1")],
+            "no option `session.timout.ms`; did you mean `session.timeout.ms`?",
+        );
+        check_refused(
+            [("AADSTREAM_KAFKA__OPTIONS__GROUP_ID", "x")],
+            "cannot use the option `group.id`: use `group_id`",
+        );
+    }
+
+    #[test]
+    fn the_client_is_really_built() {
+        let pattern = load([("AADSTREAM_KAFKA__TOPICS", "^a[")]).unwrap();
+        assert!(check(&pattern).unwrap_err().contains("the pattern `^a[` is no regular expression"));
+        let poll = [("AADSTREAM_KAFKA__OPTIONS__MAX_POLL_INTERVAL_MS", "10")];
+        assert!(check(&load(poll).unwrap()).unwrap_err().contains("max.poll.interval.ms"));
+        let producer = [("AADSTREAM_KAFKA__OPTIONS__LINGER_MS", "3")];
+        let warnings = check(&load(producer).unwrap()).unwrap();
+        assert!(warnings.iter().any(|warning| warning.contains("producer property")), "{warnings:?}");
+        assert!(check(&load([]).unwrap()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn every_owned_option_exists_but_the_misspelt_one() {
+        for (option, _) in OWNED {
+            let set = ClientConfig::new().set(*option, "1").create_native_config().err();
+            let exists =
+                !matches!(set, Some(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)));
+            assert!(exists || *option == "log.level", "{option}");
+        }
     }
 }

@@ -200,7 +200,11 @@ mod tests {
 
     #[track_caller]
     fn check<T: std::fmt::Debug + PartialEq>(actual: Result<T, String>, expected: Result<T, &str>) {
-        assert_eq!(actual, expected.map_err(str::to_owned));
+        match (actual, expected) {
+            (Ok(actual), Ok(expected)) => assert_eq!(actual, expected),
+            (Err(actual), Err(expected)) => assert_eq!(actual, expected),
+            (actual, expected) => panic!("{actual:?} is not {expected:?}"),
+        }
     }
 
     fn variable(text: &str) -> Value {

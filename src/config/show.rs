@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::tables::{FORMATS, LEVELS, TEXT_ENTRIES};
 use super::{OptionValue, Origin, Profile, Secret, SecretSource, Settings};
 use crate::digest::App;
+use crate::terms::Severity;
 
 /// Prints every key with its origin.
 pub fn show(settings: &Settings) -> String {
@@ -160,7 +161,7 @@ impl Page<'_> {
             self.line("\n[[apps]]");
             let key = if is_workspace { "workspace_id" } else { "app_id" };
             self.line(&format!("{key} = {}", quoted(id)));
-            let severity = app.severity.map(super::super::terms::Severity::as_str);
+            let severity = app.severity.map(Severity::as_str);
             for (key, value) in
                 [("alias", app.alias.as_deref()), ("team", app.team.as_deref()), ("severity", severity)]
             {

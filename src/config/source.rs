@@ -38,8 +38,9 @@ impl Environment {
     }
 }
 
-impl<const N: usize> From<[(&str, &str); N]> for Environment {
-    fn from(pairs: [(&str, &str); N]) -> Self {
+impl Environment {
+    /// Exactly these variables.
+    pub fn of<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         Self(pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 }
@@ -162,13 +163,13 @@ fn convert(
 ) -> Value {
     match value {
         DeValue::String(text) => Value::Text(text.to_string()),
-        DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
-            Ok(number) => Value::Integer(number),
-            Err(_) => {
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).map_or_else(
+            |_| {
                 origin.report(problems, format!("the number {number} is too large"));
                 Value::Integer(0)
-            }
-        },
+            },
+            Value::Integer,
+        ),
         DeValue::Boolean(value) => Value::Boolean(*value),
         DeValue::Array(values) => {
             let item = |value: &toml::Spanned<DeValue<'_>>, problems: &mut Problems| {
@@ -237,8 +238,8 @@ mod tests {
         let (_, problems) = read("[kafka]\nbrokers = \n[web\nlisten = 'x'\n");
         let lines: Vec<_> = problems.iter().filter_map(|problem| problem.line).collect();
         assert!(lines.contains(&2) && lines.contains(&3), "{problems}");
-        let (_, problems) = read("a = 'y'\na = 'z'\n");
-        assert_eq!(problems.iter().filter_map(|problem| problem.line).collect::<Vec<_>>(), [2], "{problems}");
+        let (_, problems) = read("[web]\nlisten = 'x'\nlisten = 'y'\n");
+        assert_eq!(problems.to_string(), "a.toml:3: not TOML: duplicate key\n1 problem");
     }
 
     #[test]
@@ -250,7 +251,7 @@ mod tests {
             ("AADSTREAM_HOST", "a machine"),
             ("OTHER__KEY", "not ours"),
         ];
-        overlay(&mut table, &environment.into());
+        overlay(&mut table, &Environment::of(environment));
         assert_eq!(table.len(), 1, "{table:?}");
         let Value::Table(kafka) = &table["kafka"].value else { panic!("{table:?}") };
         assert!(matches!(&kafka["brokers"].value, Value::Variable(text) if text == "b:2"));

@@ -8,9 +8,8 @@ use super::kafka::{check_option, refusal};
 use super::read::{Notes, Section, boolean, filled, integer, optional, seconds, size, text, texts, word};
 use super::secret::{self, Secret, SecretSource};
 use super::source::{Item, Origin, Table, Value};
-use super::{
-    Input, Kafka, Log, LogFormat, Metrics, OptionValue, Privacy, Profile, Rules, Settings, Start, Web,
-};
+use super::values::{brokers, external_url, listen, start, topics};
+use super::{Input, Kafka, Log, LogFormat, Metrics, OptionValue, Privacy, Profile, Rules, Settings, Web};
 use crate::catalogue::SeverityOverride;
 use crate::catalogue::problem::did_you_mean;
 use crate::code::{self, Code};
@@ -61,8 +60,6 @@ const MEMORY_BYTES_MAX: i64 = 4_000_000_000;
 const MESSAGE_BYTES_MAX: i64 = 1_073_741_824;
 /// More threads than any machine that this runs on has cores.
 const WORKERS_MAX: i64 = 1_024;
-/// Kafka's own limit on the name of a topic.
-const TOPIC_LETTERS_MAX: usize = 249;
 
 /// Reads the whole configuration.
 pub(super) fn settings(table: Table, notes: &mut Notes<'_>) -> Settings {
@@ -356,100 +353,4 @@ fn read_log(table: Table, notes: &mut Notes<'_>) -> Log {
     };
     section.finish();
     log
-}
-
-/// Splits `host:port`, also `[::1]:9092`.
-fn host_port(address: &str) -> Option<(&str, &str)> {
-    let (host, port) = address.rsplit_once(':')?;
-    let is_bracketed = host.starts_with('[') && host.ends_with(']');
-    (!host.is_empty() && (is_bracketed || !host.contains([':', '[', ']', ' ']))).then_some((host, port))
-}
-
-fn brokers(value: Value) -> Result<String, String> {
-    let list = match value {
-        Value::List(_) => texts(value)?.join(","),
-        value => text(value)?,
-    };
-    let mut brokers = Vec::new();
-    for broker in list.split(',').map(str::trim).filter(|broker| !broker.is_empty()) {
-        let address = broker.split_once("://").map_or(broker, |(_, address)| address);
-        match host_port(address) {
-            Some((_, port)) if port.parse::<u16>().is_ok_and(|port| port > 0) => brokers.push(broker),
-            _ => return Err(format!("expected host:port, such as \"kafka:9092\", found `{broker}`")),
-        }
-    }
-    if brokers.is_empty() { Err("it must not be empty".to_owned()) } else { Ok(brokers.join(",")) }
-}
-
-fn topics(value: Value) -> Result<Vec<String>, String> {
-    let mut topics = texts(value)?;
-    topics.sort();
-    topics.dedup();
-    for topic in topics.iter().filter(|topic| !topic.starts_with('^')) {
-        let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
-        if topic.len() > TOPIC_LETTERS_MAX || !topic.chars().all(is_letter) {
-            return Err(format!(
-                "`{topic}` is no topic: names have at most {TOPIC_LETTERS_MAX} of the letters A-Z a-z 0-9 . _ -, \
-                 patterns begin with ^"
-            ));
-        }
-    }
-    if topics.is_empty() { Err("it must not be empty".to_owned()) } else { Ok(topics) }
-}
-
-fn start(value: Value) -> Result<Start, String> {
-    let word = match value {
-        Value::Other(time) => time,
-        value => text(value)?,
-    };
-    match word.as_str() {
-        "earliest" => return Ok(Start::Earliest),
-        "latest" => return Ok(Start::Latest),
-        _ => {}
-    }
-    if let Some(time) = word.strip_prefix('-').and_then(ago) {
-        return Ok(Start::Ago(time));
-    }
-    if let Ok(time) = word.parse::<jiff::Timestamp>() {
-        return Ok(Start::At(time.as_millisecond()));
-    }
-    let near = did_you_mean(&word, ["earliest", "latest"]);
-    Err(format!(
-        "expected earliest, latest, a time ago such as -1h, or a time such as 2026-01-31T08:00:00Z, \
-         found `{word}`{near}"
-    ))
-}
-
-/// Reads `90s`, `30m`, `1h`, `2d`; a number needs its unit here.
-fn ago(text: &str) -> Option<Duration> {
-    let digits = text.find(|letter: char| !letter.is_ascii_digit())?;
-    let (number, unit) = text.split_at(digits);
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return None,
-    };
-    // As milliseconds they are subtracted from the time of day.
-    let seconds = number.parse::<u64>().ok()?.checked_mul(seconds)?;
-    (seconds <= 100 * 366 * 86_400).then(|| Duration::from_secs(seconds))
-}
-
-fn listen(value: Value) -> Result<String, String> {
-    let address = text(value)?;
-    match host_port(&address) {
-        Some((_, port)) if port.parse::<u16>().is_ok() => Ok(address),
-        _ => Err(format!("expected host:port, such as 127.0.0.1:9877 or 0.0.0.0:9877, found `{address}`")),
-    }
-}
-
-fn external_url(value: Value) -> Result<Option<String>, String> {
-    let Some(url) = optional(value)? else { return Ok(None) };
-    let url = url.trim_end_matches('/');
-    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-    if rest.is_none_or(|rest| rest.is_empty() || rest.contains([' ', '?', '#', '"', '<'])) {
-        return Err(format!("expected an address such as https://aadstream.example.com, found `{url}`"));
-    }
-    Ok(Some(url.to_owned()))
 }
