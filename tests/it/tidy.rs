@@ -20,6 +20,8 @@ fn files(folder: &str, ending: &str) -> Vec<(String, String)> {
     }
     let mut found = Vec::new();
     walk(&root().join(folder), ending, &mut found);
+    // A file named tests.rs is the tests of its folder.
+    found.retain(|path| !path.ends_with("tests.rs"));
     found.sort();
     found
         .into_iter()
