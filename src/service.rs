@@ -43,6 +43,10 @@ use start::Beginning;
 /// How long one poll waits for a message; also how often housekeeping gets its turn in a quiet stream.
 const POLL: Duration = Duration::from_millis(100);
 
+/// Messages, and bytes, that one turn of the poll loop takes at most.
+const TURN_MESSAGES: usize = 2048;
+const TURN_BYTES: usize = 1024 * 1024;
+
 /// Offsets are committed this often: tools that watch the group from outside see its lag only by commits.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 
@@ -211,12 +215,18 @@ impl<'s, 'c> PollLoop<'s, 'c> {
             let waited = Instant::now();
             let mut polled = self.consumer.poll(POLL);
             self.service.metrics.step("wait", waited.elapsed());
+            let (mut messages, mut bytes) = (0, 0);
             while let Some(result) = polled {
                 match result {
-                    Ok(message) => self.take(message),
+                    Ok(message) => {
+                        messages += 1;
+                        bytes += message.payload_len();
+                        self.take(message);
+                    }
                     Err(error) => self.error(&error)?,
                 }
-                if self.batches.is_full() {
+                // However fast messages come, commits and gauges get their turn.
+                if messages >= TURN_MESSAGES || bytes >= TURN_BYTES {
                     break;
                 }
                 polled = self.consumer.poll(Duration::ZERO);

@@ -28,6 +28,7 @@ enum Question {
 }
 
 pub fn run(args: &ExplainArgs) -> anyhow::Result<Exit> {
+    super::exit_on_interrupt();
     let text = if args.text == ["-"] { read_stdin()? } else { args.text.join(" ") };
     let catalogue = Settings::load_optional(args.config.as_deref())?.catalogue()?;
     explain(&catalogue, &text, args.format)

@@ -76,11 +76,6 @@ impl<'c> Batches<'c> {
         }
     }
 
-    /// Whether enough was handed over for one turn of the poll loop.
-    pub fn is_full(&self) -> bool {
-        self.open.iter().map(|(_, batch)| batch.bytes).sum::<usize>() >= BATCH_BYTES
-    }
-
     /// Hands everything over.
     pub fn flush(&mut self) {
         for (worker, batch) in std::mem::take(&mut self.open) {
