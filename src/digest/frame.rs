@@ -17,6 +17,9 @@ const ENVELOPE_DEPTH: u8 = 4;
 /// so that hostile input costs a constant number of passes.
 const OPEN_VALUES: u32 = 4;
 
+/// Broken pieces without a sibling that one was looked for; each look may cost a pass.
+const LONE_PIECES: u32 = 16;
+
 /// What an envelope says of all its records.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct EnvelopeIds<'a> {
@@ -57,12 +60,13 @@ pub enum Entries {
 
 /// Cuts `bytes` into pieces.
 pub fn frame<'a>(bytes: &'a [u8], entries: Entries, receiver: &mut impl Receiver<'a>) {
-    Framer { bytes, entries, receiver, open_values: 0, is_part: false }.top_level();
+    Framer { bytes, entries, receiver, open_values: 0, lone_pieces: 0, is_part: false }.top_level();
 }
 
 /// Cuts the elements of an array whose opening bracket was read before; trailing commas and the like are skipped.
 pub fn frame_elements<'a>(bytes: &'a [u8], ids: &EnvelopeIds<'a>, receiver: &mut impl Receiver<'a>) {
-    let mut framer = Framer { bytes, entries: Entries::Lines, receiver, open_values: 0, is_part: true };
+    let mut framer =
+        Framer { bytes, entries: Entries::Lines, receiver, open_values: 0, lone_pieces: 0, is_part: true };
     let mut at = 0;
     while at < bytes.len() {
         let (Elements::Closed(next) | Elements::Resume(next)) = framer.elements(at, ids, 1);
@@ -87,8 +91,14 @@ pub fn opening(bytes: &[u8]) -> Opening<'_> {
         fn text(&mut self, _: &'a [u8]) {}
         fn broken(&mut self, _: &'a [u8], _: Reason) {}
     }
-    let framer =
-        Framer { bytes, entries: Entries::Lines, receiver: &mut Nobody, open_values: 0, is_part: true };
+    let framer = Framer {
+        bytes,
+        entries: Entries::Lines,
+        receiver: &mut Nobody,
+        open_values: 0,
+        lone_pieces: 0,
+        is_part: true,
+    };
     let at = skip_blank(bytes, 0);
     if at == bytes.len() {
         return Opening::Other;
@@ -139,6 +149,7 @@ struct Framer<'a, 'r, R> {
     entries: Entries,
     receiver: &'r mut R,
     open_values: u32,
+    lone_pieces: u32,
     /// The bytes are elements of an array that goes on elsewhere.
     is_part: bool,
 }
@@ -147,6 +158,9 @@ impl<'a, R: Receiver<'a>> Framer<'a, '_, R> {
     fn top_level(&mut self) {
         let mut at = skip_blank(self.bytes, 0);
         while at < self.bytes.len() {
+            if self.open_values > OPEN_VALUES {
+                return self.line_by_line(at);
+            }
             at = match self.opens(at) {
                 Opens::Object => {
                     let next = self.object(at, EnvelopeIds::default(), ENVELOPE_DEPTH);
@@ -163,6 +177,21 @@ impl<'a, R: Receiver<'a>> Framer<'a, '_, R> {
                 Opens::Text => self.text(at),
             };
             at = skip_blank(self.bytes, at);
+        }
+    }
+
+    /// Reads the rest as lines that stand alone: after so many values without an end none is looked for further.
+    fn line_by_line(&mut self, at: usize) {
+        for line in self.bytes[at..].split(|byte| *byte == b'\n') {
+            Framer {
+                bytes: line,
+                entries: self.entries,
+                receiver: &mut *self.receiver,
+                open_values: 0,
+                lone_pieces: 0,
+                is_part: false,
+            }
+            .top_level();
         }
     }
 
@@ -222,7 +251,7 @@ impl<'a, R: Receiver<'a>> Framer<'a, '_, R> {
                 }
                 Ok(Object::Envelope { array }) => {
                     is_envelope = true;
-                    if self.bytes[array - 1] == b'[' && ids.dataset_id.is_none() {
+                    if depth == ENVELOPE_DEPTH && ids.dataset_id.is_none() {
                         self.ids_behind(array - 1, &mut ids);
                     }
                     match self.elements(array, &ids, depth - 1) {
@@ -396,9 +425,13 @@ impl<'a, R: Receiver<'a>> Framer<'a, '_, R> {
         let key_at = skip_blank(self.bytes, at + 1);
         let key =
             (self.bytes.get(key_at) == Some(&b'"')).then(|| string(self.bytes, key_at).ok()).flatten()?;
+        if self.lone_pieces >= LONE_PIECES {
+            return None;
+        }
         let opening = &self.bytes[key.start..key.end];
+        let reach = &self.bytes[..self.array_reach(key.end)];
         let mut from = key.end;
-        while let Some(found) = memmem::find(&self.bytes[from..], opening) {
+        while let Some(found) = memmem::find(&reach[from..], opening) {
             let key = from + found;
             let brace = self.bytes[..key].trim_ascii_end();
             if let Some(before) = brace.strip_suffix(b"{")
@@ -408,7 +441,15 @@ impl<'a, R: Receiver<'a>> Framer<'a, '_, R> {
             }
             from = key + opening.len();
         }
+        self.lone_pieces += 1;
         None
+    }
+
+    /// The end of the array that a piece at `from` is in, at the latest: a line that begins an object ends it, unless
+    /// a comma stands before.
+    fn array_reach(&self, from: usize) -> usize {
+        let ends = |at: &usize| !self.bytes[..from + at].trim_ascii_end().ends_with(b",");
+        memmem::find_iter(&self.bytes[from..], b"\n{").find(ends).map_or(self.bytes.len(), |at| from + at)
     }
 
     /// Rejects what begins at `at` and finds where reading goes on.
@@ -421,8 +462,7 @@ impl<'a, R: Receiver<'a>> Framer<'a, '_, R> {
             }
             Break::Grammar(_) | Break::Open => {
                 self.open_values += 1;
-                let resync: &[u8] = if self.open_values > OPEN_VALUES { b"\n" } else { b"\n{" };
-                memmem::find(rest, resync).map_or(self.bytes.len(), |length| at + length)
+                memmem::find(rest, b"\n{").map_or(self.bytes.len(), |length| at + length)
             }
         };
         self.receiver.broken(&self.bytes[at..end], Reason::InvalidJson);

@@ -199,3 +199,33 @@ proptest! {
         prop_assert_eq!((records(&tally), tally.messages), (2, 3), "{}", text);
     }
 }
+
+/// Input made to be read again and again; each is a message that a stranger can send.
+#[test]
+fn hostile_input_costs_a_bounded_number_of_passes() {
+    let middle = middle(Options::default());
+    let patterns = [
+        "{\"records\":[{\"a\":\"\n",
+        "{\"records\":[{\"a\" 5},\n",
+        "[{\"a\":{\"b\":1\n",
+        "{\"records\":[{\"a\":1},{\"a\":{\"b\":1},\n",
+        "{\"a\":\n",
+        "[\n",
+        "{\"a\":[\n{\"b\":",
+        "{\"records\":[{\"records\":[",
+        "{\"refreshes\":[{\"refreshes\":[{\"datasetId\":\"d\"},",
+        "\"\n",
+        ",\n{\"a\" 5},",
+    ];
+    for pattern in patterns {
+        let time = |bytes: usize| {
+            let text = pattern.repeat(bytes / pattern.len());
+            let started = std::time::Instant::now();
+            digest(&middle, text.as_bytes(), Framing::Message);
+            started.elapsed().as_secs_f64()
+        };
+        // Four times the bytes may cost four times the time; sixteen times would be a pass a piece.
+        let (short, long) = (time(250_000).max(0.02), time(1_000_000));
+        assert!(long < 12.0 * short, "{pattern:?}: {short} s, then {long} s");
+    }
+}
