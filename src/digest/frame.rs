@@ -408,14 +408,24 @@ impl<'a, R: Receiver<'a>> Framer<'a, '_, R> {
             }
             Ok(Object::Envelope { .. }) => Ok(self.object(at, *ids, depth)),
             Err(Break::Cut(line_end)) => Err(self.give_up(at, Break::Cut(line_end))),
-            Err(reason) => match self.sibling(at) {
-                Some(next) => {
-                    let piece = self.bytes[at..next].trim_ascii_end();
-                    self.receiver.broken(piece.strip_suffix(b",").unwrap_or(piece), Reason::InvalidJson);
-                    Ok(next)
-                }
-                None => Err(self.give_up(at, reason)),
-            },
+            // Looking for its end took a pass to the end of the input.
+            Err(Break::Open) if self.open_values > OPEN_VALUES => Err(self.give_up(at, Break::Open)),
+            Err(reason) => {
+                self.open_values += u32::from(matches!(reason, Break::Open));
+                self.next_sibling(at, reason)
+            }
+        }
+    }
+
+    /// Rejects the broken element at `at` and goes on with its next sibling, if there is one.
+    fn next_sibling(&mut self, at: usize, reason: Break) -> Result<usize, usize> {
+        match self.sibling(at) {
+            Some(next) => {
+                let piece = self.bytes[at..next].trim_ascii_end();
+                self.receiver.broken(piece.strip_suffix(b",").unwrap_or(piece), Reason::InvalidJson);
+                Ok(next)
+            }
+            None => Err(self.give_up(at, reason)),
         }
     }
 
