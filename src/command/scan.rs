@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context;
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::terminal;
@@ -24,9 +23,6 @@ use crate::metrics::{Metrics, MetricsOptions};
 use crate::report::Report;
 use crate::report::table::{self, Layout};
 use crate::window::{Old, Window};
-
-/// Pieces waiting for a worker, per worker: enough that none waits for the reader, few enough to stay in cache.
-const WAITING: usize = 2;
 
 pub fn run(args: &ScanArgs) -> anyhow::Result<Exit> {
     let paths = if args.paths.is_empty() { vec![PathBuf::from("-")] } else { args.paths.clone() };
@@ -151,23 +147,11 @@ impl Scan {
         }
     }
 
-    /// Reads in this thread, digests in `threads` others.
-    fn parallel(&self, sources: &[Source], threads: usize) -> Digest {
-        let (work_tx, work_rx) = bounded::<(Arc<str>, Piece)>(threads * WAITING);
-        let (spare_tx, spare_rx) = unbounded::<Buffer>();
+    /// Each of `threads` takes a piece and digests it, in turn: what was just read is still in its core's cache.
+    fn parallel<'s>(&'s self, sources: &'s [Source], threads: usize) -> Digest {
+        let input = Mutex::new(Pile { sources: sources.iter(), open: None });
         std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads)
-                .map(|_| {
-                    let (work_rx, spare_tx) = (work_rx.clone(), spare_tx.clone());
-                    scope.spawn(move || self.work(&work_rx, &spare_tx))
-                })
-                .collect();
-            for source in sources {
-                if let Err(error) = self.feed(source, &work_tx, &spare_rx) {
-                    self.report_error(&error);
-                }
-            }
-            drop(work_tx);
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| self.work(&input))).collect();
             let mut digest = Digest::default();
             for worker in workers {
                 digest.merge(worker.join().expect("a panic in the middle is caught there"));
@@ -176,18 +160,20 @@ impl Scan {
         })
     }
 
-    fn feed(
-        &self,
-        source: &Source,
-        work_tx: &Sender<(Arc<str>, Piece)>,
-        spare_rx: &Receiver<Buffer>,
-    ) -> anyhow::Result<()> {
-        let name: Arc<str> = source.name().into();
-        self.pieces(source, |feed, piece| {
-            spare_rx.try_iter().for_each(|bytes| feed.recycle(bytes));
-            work_tx.send((Arc::clone(&name), piece)).expect("workers live as long as the reader");
-            Ok(())
-        })
+    fn work<'s>(&'s self, input: &Mutex<Pile<'s>>) -> Digest {
+        let mut digest = Digest::default();
+        let mut spare = None;
+        loop {
+            let next =
+                input.lock().expect("no code panics while it holds this lock").next(self, spare.take());
+            let Some((name, piece)) = next else { return digest };
+            let position = Position { topic: &name, ..Position::default() };
+            files::digest_piece(&self.middle, &piece, &position, &mut digest);
+            self.admit(&mut digest);
+            if let Piece::Lines(bytes) | Piece::Elements { bytes, .. } = piece {
+                spare = Some(bytes);
+            }
+        }
     }
 
     fn admit(&self, digest: &mut Digest) {
@@ -196,19 +182,40 @@ impl Scan {
             digest.admit(&self.middle, |held| window.judge(held, None, Old::IsNew));
         }
     }
+}
 
-    fn work(&self, work_rx: &Receiver<(Arc<str>, Piece)>, spare_tx: &Sender<Buffer>) -> Digest {
-        let mut digest = Digest::default();
-        for (name, piece) in work_rx {
-            let position = Position { topic: &name, ..Position::default() };
-            files::digest_piece(&self.middle, &piece, &position, &mut digest);
-            self.admit(&mut digest);
-            if let Piece::Lines(bytes) | Piece::Elements { bytes, .. } = piece {
-                // The reader may be gone already; then nobody needs the buffer.
-                let _unused = spare_tx.send(bytes);
+/// What is still to be read.
+struct Pile<'s> {
+    sources: std::slice::Iter<'s, Source>,
+    open: Option<(Arc<str>, Feed<'s>)>,
+}
+
+impl<'s> Pile<'s> {
+    /// The next piece of the input and the name of its file. `spare` is the caller's last buffer.
+    fn next(&mut self, scan: &'s Scan, spare: Option<Buffer>) -> Option<(Arc<str>, Piece)> {
+        if let (Some((_, feed)), Some(spare)) = (&mut self.open, spare) {
+            feed.recycle(spare);
+        }
+        loop {
+            let Some((name, feed)) = &mut self.open else {
+                let source = self.sources.next()?;
+                match files::open(source, &scan.read) {
+                    Ok(reader) => self.open = Some((source.name().into(), Feed::new(&scan.middle, reader))),
+                    Err(error) => scan.report_error(&error),
+                }
+                continue;
+            };
+            let piece = feed.next_piece();
+            scan.progress.set_position(scan.read.load(Ordering::Relaxed));
+            match piece {
+                Ok(Some(piece)) => return Some((Arc::clone(name), piece)),
+                Ok(None) => self.open = None,
+                Err(error) => {
+                    scan.report_error(&anyhow::Error::new(error).context(format!("cannot read {name}")));
+                    self.open = None;
+                }
             }
         }
-        digest
     }
 }
 
