@@ -154,6 +154,8 @@ pub fn digest_piece(middle: &Middle, piece: &Piece, position: &Position<'_>, dig
         Piece::Rows { header, rows, invalid } => {
             let mut position = *position;
             for row in rows {
+                // Cells with their commas and line ends; quotes are gone by now.
+                digest.tally.bytes += (row.as_slice().len() + row.len() + 1) as u64;
                 middle.digest_row(header, row, &position, digest);
                 position.offset += 1;
             }
@@ -162,6 +164,9 @@ pub fn digest_piece(middle: &Middle, piece: &Piece, position: &Position<'_>, dig
                 position.offset += 1;
             }
         }
-        Piece::Oversized(mentions) => middle.reject_oversized(mentions.clone(), position, digest),
+        Piece::Oversized { mentions, bytes } => {
+            digest.tally.bytes += bytes;
+            middle.reject_oversized(mentions.clone(), position, digest);
+        }
     }
 }

@@ -384,6 +384,13 @@ impl<'s, 'c> PollLoop<'s, 'c> {
             ) => {
                 context.needs_repair.store(true, Ordering::Relaxed);
             }
+            // The client's own report of an outage has a line already.
+            KafkaError::MessageConsumption(
+                RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::Authentication
+                | RDKafkaErrorCode::Resolve,
+            ) => debug!(%error, "outage"),
             error => {
                 if let Some(suppressed) = self.error_line.permit() {
                     warn!(%error, suppressed, "the Kafka client reports an error; it goes on by itself");

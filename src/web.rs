@@ -33,9 +33,9 @@ pub struct Site {
 
 /// Binds the address of the pages.
 pub async fn bind(listen: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(listen)
-        .await
-        .with_context(|| format!("cannot listen on {listen} ([web] listen)"))?;
+    let listener = TcpListener::bind(listen).await.with_context(|| {
+        format!("cannot listen on {listen} ([web] listen, --listen); another program may have it")
+    })?;
     let address = listener.local_addr().with_context(|| format!("cannot listen on {listen}"))?;
     Ok((listener, address))
 }

@@ -4,7 +4,6 @@ use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -33,8 +32,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<Exit> {
     crate::log::init(LogFormat::Text, tracing::Level::WARN);
     let mut broker = Broker::start()?;
     let catalogue = Arc::new(Catalogue::embedded());
-    let running = Running::start(settings(&broker, args), Arc::clone(&catalogue), true)
-        .context("another program may listen there; try --listen 127.0.0.1:0")?;
+    let running = Running::start(settings(&broker, args), Arc::clone(&catalogue), true)?;
     terminal::print(&format!("http://{}/\n", running.address))?;
     terminal::remark(&summary::introduction(&running.address.to_string(), args));
     let stop = stop_signal(&running);

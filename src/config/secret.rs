@@ -19,7 +19,9 @@ const SECRET_OPTIONS: &[&str] = &[
 ];
 
 pub(super) fn is_secret(option: &str) -> bool {
+    // Options that librdkafka does not have may be another client's, with a secret in them.
     SECRET_OPTIONS.contains(&option)
+        || ["password", "secret", "jaas", "passphrase"].iter().any(|word| option.contains(word))
 }
 
 /// A value that no log, page or error may show. Only [`Secret::expose`] gives it away.

@@ -170,7 +170,7 @@ impl<'a> Fields<'a> {
             Special::ServiceException => {
                 self.has.refresh_keys = true;
                 if let Value::Text(text) = value
-                    && !text.trim().is_empty()
+                    && !is_placeholder(&text)
                 {
                     let mut inner = Fields::default();
                     inner.read_text(Place::Exception, &text);
@@ -212,25 +212,30 @@ impl<'a> Fields<'a> {
                 self.status_word = Some(Cow::Owned(text.to_owned()));
             }
             Place::Error => {
-                self.activity_text(Cow::Owned(text.to_owned()));
-                self.read_text(place, text);
+                if !self.read_text(place, text) {
+                    self.activity_text(Cow::Owned(text.to_owned()));
+                }
                 if text.starts_with(|c: char| c.is_ascii_lowercase()) {
                     self.set(Special::OauthError, Value::Text(Cow::Owned(text.to_owned())));
                 }
             }
-            _ => self.read_text(place, text),
+            _ => {
+                self.read_text(place, text);
+            }
         }
     }
 
-    fn read_text(&mut self, place: Place, text: &str) {
+    /// Reads JSON in a string; false if it is none, or not to its end.
+    fn read_text(&mut self, place: Place, text: &str) -> bool {
         if !text.trim_start().starts_with('{') {
-            return;
+            return false;
         }
         let mut inner = Fields::default();
         let mut json = serde_json::Deserializer::from_str(text);
         // A string that is no JSON after all is text; whatever was read before the fault holds.
-        let _ = Object { fields: &mut inner, place }.deserialize(&mut json);
+        let read = Object { fields: &mut inner, place }.deserialize(&mut json);
         self.merge(inner.into_owned());
+        read.is_ok()
     }
 }
 
@@ -434,9 +439,7 @@ impl<'de> Visitor<'de> for Object<'_, 'de> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut is_empty = true;
         while let Some(slot) = map.next_key_seed(KeySeed(self.place))? {
-            is_empty = false;
             match slot {
                 Slot::Ignore => {
                     map.next_value::<IgnoredAny>()?;
@@ -455,8 +458,11 @@ impl<'de> Visitor<'de> for Object<'_, 'de> {
                 Slot::EventTypes => map.next_value_seed(EventTypes(self.fields))?,
             }
         }
-        // An error object without a message that we know is an error all the same.
-        if self.place == Place::Error && !is_empty && self.fields.activity_error.is_none() {
+        // An error with a name and without a message is an error all the same; one whose members are empty is none.
+        if self.place == Place::Error
+            && self.fields.error_name.is_some()
+            && self.fields.activity_error.is_none()
+        {
             self.fields.activity_error = Some(Cow::Borrowed("error"));
         }
         Ok(())
@@ -550,8 +556,10 @@ impl<'de> Visitor<'de> for ValueSeed {
     fn visit_i64<E>(self, _: i64) -> Result<Value<'de>, E> {
         Ok(Value::Unreadable)
     }
-    fn visit_f64<E>(self, _: f64) -> Result<Value<'de>, E> {
-        Ok(Value::Unreadable)
+    fn visit_f64<E>(self, number: f64) -> Result<Value<'de>, E> {
+        // Tables that were through a data frame write whole numbers as 50126.0.
+        let text = number.to_string();
+        Ok(text.parse().map_or(Value::Unreadable, Value::Number))
     }
     fn visit_unit<E>(self) -> Result<Value<'de>, E> {
         Ok(Value::Null)

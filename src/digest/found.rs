@@ -304,6 +304,7 @@ impl Said {
 
     fn of_text(text: &str) -> Self {
         let text = text.trim();
+        let text = text.strip_suffix(".0").unwrap_or(text);
         match text.to_ascii_lowercase().as_str() {
             "" => Self::Missing,
             "success" | "succeeded" => Self::Success,
@@ -371,12 +372,19 @@ fn kind(fields: &Fields<'_>) -> Kind {
         Kind::Pipeline
     } else if fields.has.status_object && (names_somebody || fields.created.is_some())
         || fields.operation_name.as_deref() == Some("Sign-in activity")
-        || names_somebody && (fields.result_type.is_some() || fields.error_code.is_some())
+        || names_somebody
+            && (fields.result_type.is_some() || fields.error_code.is_some() || is_portal_row(fields))
     {
         Kind::SignIn
     } else {
         Kind::Other
     }
+}
+
+/// A row of the portal's export whose code is empty: its status is a word of sign-ins.
+fn is_portal_row(fields: &Fields<'_>) -> bool {
+    let is_word = |word: &str| matches!(word, "Success" | "Failure" | "Interrupted");
+    fields.request_id.is_some() && fields.status_word.as_deref().is_some_and(is_word)
 }
 
 /// Log Analytics tables that look like sign-ins in some members and are none.

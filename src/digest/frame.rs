@@ -60,15 +60,26 @@ pub enum Entries {
 
 /// Cuts `bytes` into pieces.
 pub fn frame<'a>(bytes: &'a [u8], entries: Entries, receiver: &mut impl Receiver<'a>) {
-    Framer { bytes, entries, receiver, open_values: 0, lone_pieces: 0, is_part: false }.top_level();
+    Framer { bytes, entries, receiver, open_values: 0, lone_pieces: 0, is_part: false, is_lone_line: false }
+        .top_level();
 }
 
 /// Cuts the elements of an array whose opening bracket was read before; trailing commas and the like are skipped.
 pub fn frame_elements<'a>(bytes: &'a [u8], ids: &EnvelopeIds<'a>, receiver: &mut impl Receiver<'a>) {
-    let mut framer =
-        Framer { bytes, entries: Entries::Lines, receiver, open_values: 0, lone_pieces: 0, is_part: true };
+    let mut framer = Framer {
+        bytes,
+        entries: Entries::Lines,
+        receiver,
+        open_values: 0,
+        lone_pieces: 0,
+        is_part: true,
+        is_lone_line: false,
+    };
     let mut at = 0;
     while at < bytes.len() {
+        if framer.open_values > OPEN_VALUES {
+            return framer.line_by_line(at);
+        }
         let (Elements::Closed(next) | Elements::Resume(next)) = framer.elements(at, ids, 1);
         at = next;
     }
@@ -98,6 +109,7 @@ pub fn opening(bytes: &[u8]) -> Opening<'_> {
         open_values: 0,
         lone_pieces: 0,
         is_part: true,
+        is_lone_line: false,
     };
     let at = skip_blank(bytes, 0);
     if at == bytes.len() {
@@ -152,6 +164,8 @@ struct Framer<'a, 'r, R> {
     lone_pieces: u32,
     /// The bytes are elements of an array that goes on elsewhere.
     is_part: bool,
+    /// The bytes are one line of an input that was given up as a whole.
+    is_lone_line: bool,
 }
 
 impl<'a, R: Receiver<'a>> Framer<'a, '_, R> {
@@ -182,6 +196,10 @@ impl<'a, R: Receiver<'a>> Framer<'a, '_, R> {
 
     /// Reads the rest as lines that stand alone: after so many values without an end none is looked for further.
     fn line_by_line(&mut self, at: usize) {
+        if self.is_lone_line {
+            self.receiver.broken(&self.bytes[at..], Reason::InvalidJson);
+            return self.message_end();
+        }
         for line in self.bytes[at..].split(|byte| *byte == b'\n') {
             Framer {
                 bytes: line,
@@ -190,6 +208,7 @@ impl<'a, R: Receiver<'a>> Framer<'a, '_, R> {
                 open_values: 0,
                 lone_pieces: 0,
                 is_part: false,
+                is_lone_line: true,
             }
             .top_level();
         }
@@ -311,7 +330,10 @@ impl<'a, R: Receiver<'a>> Framer<'a, '_, R> {
             if first == b'[' && depth > 0 && is_envelope_key(name) {
                 let next = bytes.get(skip_blank(bytes, at + 1));
                 let is_record = sketch.result_type.is_some() || sketch.category.is_some();
-                if is_envelope || !is_record && matches!(next, Some(b'{' | b']') | None) || name.len() == 7 {
+                if is_envelope
+                    || !is_record && matches!(next, Some(b'{' | b']' | b'n') | None)
+                    || name.len() == 7
+                {
                     return Ok(Object::Envelope { array: at + 1 });
                 }
             }
@@ -373,6 +395,9 @@ impl<'a, R: Receiver<'a>> Framer<'a, '_, R> {
     fn elements(&mut self, mut at: usize, ids: &EnvelopeIds<'a>, depth: u8) -> Elements {
         loop {
             at = skip_blank(self.bytes, at);
+            if self.open_values > OPEN_VALUES {
+                return Elements::Resume(at);
+            }
             let Some(first) = self.bytes.get(at) else {
                 if self.is_part {
                     return Elements::Resume(at);
@@ -383,6 +408,11 @@ impl<'a, R: Receiver<'a>> Framer<'a, '_, R> {
             match first {
                 b']' => return Elements::Closed(at + 1),
                 b',' => at += 1,
+                // A brace too many; what follows may be whole.
+                b'}' => {
+                    self.receiver.broken(&self.bytes[at..=at], Reason::InvalidJson);
+                    at += 1;
+                }
                 b'{' => match self.element(at, ids, depth) {
                     Ok(next) => at = next,
                     Err(resume) => return Elements::Resume(resume),
@@ -408,6 +438,11 @@ impl<'a, R: Receiver<'a>> Framer<'a, '_, R> {
             }
             Ok(Object::Envelope { .. }) => Ok(self.object(at, *ids, depth)),
             Err(Break::Cut(line_end)) => Err(self.give_up(at, Break::Cut(line_end))),
+            // Its brackets match, so its end is known although its inside is no JSON.
+            Err(Break::Grammar(_)) if let Some(end) = self.balanced(at) => {
+                self.receiver.broken(&self.bytes[at..end], Reason::InvalidJson);
+                Ok(end)
+            }
             // Looking for its end took a pass to the end of the input.
             Err(Break::Open) if self.open_values > OPEN_VALUES => Err(self.give_up(at, Break::Open)),
             Err(reason) => {
@@ -415,6 +450,16 @@ impl<'a, R: Receiver<'a>> Framer<'a, '_, R> {
                 self.next_sibling(at, reason)
             }
         }
+    }
+
+    /// The end of the brackets that open at `at`, if they match and a sibling or the end of the array follows.
+    fn balanced(&mut self, at: usize) -> Option<usize> {
+        let walk = Walker::default().feed(&self.bytes[at..]);
+        self.open_values += u32::from(walk == Walk::Open);
+        let Walk::Closed(length) = walk else { return None };
+        let end = at + length;
+        let follows = self.bytes.get(skip_blank(self.bytes, end));
+        (self.bytes[end - 1] == b'}' && matches!(follows, Some(b',' | b']'))).then_some(end)
     }
 
     /// Rejects the broken element at `at` and goes on with its next sibling, if there is one.
@@ -532,10 +577,14 @@ const fn is_blank(byte: u8) -> bool {
 }
 
 pub(super) fn skip_blank(bytes: &[u8], mut at: usize) -> usize {
-    while at < bytes.len() && is_blank(bytes[at]) {
-        at += 1;
+    loop {
+        match bytes.get(at) {
+            Some(byte) if is_blank(*byte) => at += 1,
+            // Files that were appended to one another have marks in their middle.
+            Some(0xef) if bytes[at..].starts_with(b"\xef\xbb\xbf") => at += 3,
+            _ => return at,
+        }
     }
-    at
 }
 
 /// Behind the comma at `at`, if there is one.

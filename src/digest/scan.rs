@@ -206,8 +206,25 @@ fn joined(bytes: &[u8], at: usize, end: &mut usize) -> Vec<u32> {
     }
     let before = &bytes[at.saturating_sub(PHRASE.len())..at];
     let says_error_code = before.eq_ignore_ascii_case(PHRASE);
-    let ends_line =
-        matches!(bytes.get(reach), None | Some(b'\r' | b'\n' | b'"' | b'\'' | b'\\' | b'<' | b'&' | b'%'));
+    let ends_line = matches!(
+        bytes.get(reach),
+        None | Some(
+            b'\r'
+                | b'\n'
+                | b'"'
+                | b'\''
+                | b'\\'
+                | b'<'
+                | b'&'
+                | b'%'
+                | b'.'
+                | b','
+                | b':'
+                | b';'
+                | b')'
+                | b']'
+        )
+    );
     if numbers.is_empty() || !(says_error_code || ends_line) {
         return Vec::new();
     }

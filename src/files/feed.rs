@@ -40,7 +40,10 @@ pub enum Piece {
         invalid: Vec<Vec<u8>>,
     },
     /// A record or line above the limit, and what its bytes spelled.
-    Oversized(Mentions),
+    Oversized {
+        mentions: Mentions,
+        bytes: u64,
+    },
 }
 
 /// Ids of an envelope, owned.
@@ -240,6 +243,7 @@ impl<'m> Feed<'m> {
         let mut walker = Walker::default();
         let mut mentions = Mentions::default();
         let mut scanned = 0;
+        let mut bytes = 0;
         loop {
             let end = if is_value {
                 match walker.feed(&self.buffer[scanned..]) {
@@ -252,14 +256,16 @@ impl<'m> Feed<'m> {
             self.middle.scan_raw(&self.buffer[..end.unwrap_or(self.buffer.len())], &mut mentions);
             if let Some(end) = end {
                 self.buffer.drop_front(end);
-                return Ok(Piece::Oversized(mentions));
+                return Ok(Piece::Oversized { mentions, bytes: bytes + end as u64 });
             }
             if self.is_eof {
+                let bytes = bytes + self.buffer.len() as u64;
                 self.buffer.clear();
-                return Ok(Piece::Oversized(mentions));
+                return Ok(Piece::Oversized { mentions, bytes });
             }
             let kept = self.buffer.len().saturating_sub(OVERLAP);
             self.buffer.drop_front(kept);
+            bytes += kept as u64;
             scanned = self.buffer.len();
             self.fill(scanned + BLOCK_BYTES);
         }
