@@ -1,42 +1,66 @@
 //! The list of families: name, help, labels and limit of each.
 
-use super::table::{Clock, Label, Shape, Table};
-use super::{
-    Collector, Cow, Duration, Histogram, HistogramOpts, HistogramVec, IntCounter, IntGauge, MetricType,
-    Registry, register,
-};
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::time::Duration;
 
-use prometheus::core::Desc;
-use prometheus::proto::MetricFamily;
+use prometheus::core::Collector;
+use prometheus::proto::{MetricFamily, MetricType};
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntGauge, Registry, TextEncoder,
+};
+
+use super::table::{Clock, Fold, Shape, Table};
+use crate::terms::{Outcome, Reason};
 
 const COUNTER: MetricType = MetricType::COUNTER;
 const GAUGE: MetricType = MetricType::GAUGE;
 
-/// Series of a table whose labels are closed sets, or are given out by Kafka: far above what there can be.
-const CLOSED: usize = 50_000;
+/// Tables whose labels are closed sets have no limit of their own.
+const CLOSED: usize = usize::MAX;
 
-/// Rows of `aadstream_app_events_total`.
-const APP_EVENTS: usize = 5_000;
+/// Series of codes and flows: far above what a catalogue and its overrides can make.
+const EVENTS: usize = 20_000;
+const EVENTS_FOLDS: &[Fold] =
+    &[Fold { room: 19_000, labels: &[1] }, Fold { room: EVENTS - 1, labels: &[0, 2, 3, 4, 5] }];
 
-/// Codes without a rule that are shown by number.
+/// Codes without a rule that are shown by number; one more row is for all others.
 const UNKNOWN_CODES: usize = 200;
 
-/// Series of each refresh table: some thousand datasets.
-const REFRESHES: usize = 5_000;
+/// Rows of `aadstream_app_events_total`: four fifths for apps, the rest for what folds, so that the code stays.
+const APP_EVENTS: usize = 5_000;
+const APP_EVENTS_FOLDS: &[Fold] = &[
+    Fold { room: 4_000, labels: &[3] },
+    Fold { room: 4_500, labels: &[2] },
+    Fold { room: APP_EVENTS - 1, labels: &[0, 1] },
+];
 
-/// Apps whose names are shown.
-const APPS: usize = 5_000;
+/// Datasets that are told apart; a dataset beyond them is `_other` in every table.
+pub const DATASETS: usize = 2_000;
+
+/// Five codes a dataset, and room for the codes of those beyond.
+const REFRESH_EVENTS: usize = 10_000;
+const REFRESH_EVENTS_FOLDS: &[Fold] =
+    &[Fold { room: 9_500, labels: &[0, 1] }, Fold { room: REFRESH_EVENTS - 1, labels: &[2] }];
+
+/// Topics that are told apart; patterns may match any number.
+const TOPICS: usize = 1_000;
+const TOPIC_FOLDS: &[Fold] = &[Fold { room: TOPICS, labels: &[0] }];
+const TOPIC_REASONS: usize = (TOPICS + 1) * Reason::ALL.len();
+const TOPIC_REASON_FOLDS: &[Fold] = &[Fold { room: TOPICS * Reason::ALL.len(), labels: &[0] }];
+
+/// Partitions of this process that have gauges of their own.
+const PARTITIONS: usize = 10_000;
 
 /// Everything that is exported.
+///
+/// Tables stand beside the registry: they write their text themselves (see [`Table::write_text`]).
 pub struct Families {
     pub events: Arc<Table>,
     pub mentions: Arc<Table>,
     pub malformed_codes: IntCounter,
     pub unknown_codes: Arc<Table>,
     pub app_events: Arc<Table>,
-    pub app_names: AppNames,
+    pub app_info: Arc<Table>,
     pub refreshes: Arc<Table>,
     pub refresh_events: Arc<Table>,
     pub refresh_last_success: Arc<Table>,
@@ -66,391 +90,376 @@ pub struct Families {
     pub step_duration: HistogramVec,
     pub rules_loaded: Arc<Table>,
     pub build_info: Arc<Table>,
+    pub series: Arc<Table>,
+    pub series_limit: Arc<Table>,
+    pub series_overflow: Arc<Table>,
+    /// All of the above that are tables, sorted by name.
+    tables: Vec<Arc<Table>>,
+    /// All of the above that are the crate's own.
+    registry: Registry,
 }
 
-/// A collector that is shared with whoever counts.
-struct Shared(Arc<Table>);
+/// Registers families while the list of them is made.
+struct Builder {
+    hold: Duration,
+    clock: Clock,
+    tables: Vec<Arc<Table>>,
+    registry: Registry,
+}
 
-impl Collector for Shared {
-    fn desc(&self) -> Vec<&Desc> {
-        self.0.desc()
+/// The labels of a family and its bounds.
+type Labels = &'static [&'static str];
+type Bounds = (usize, &'static [Fold]);
+
+/// No limit: the labels are closed sets.
+const CLOSED_SETS: Bounds = (CLOSED, &[]);
+
+impl Builder {
+    fn add(&mut self, shape: Shape) -> Arc<Table> {
+        let table = Arc::new(Table::new(shape, self.hold, self.clock));
+        self.tables.push(Arc::clone(&table));
+        table
     }
-    fn collect(&self) -> Vec<MetricFamily> {
-        self.0.collect()
+
+    fn table(
+        &mut self,
+        kind: MetricType,
+        name: &'static str,
+        labels: Labels,
+        (limit, folds): Bounds,
+        help: &'static str,
+    ) -> Arc<Table> {
+        let identity = labels.len();
+        self.add(Shape { name, help, labels, identity, kind, limit, folds, holds: false })
+    }
+
+    /// A counter whose new series are shown at 0 first.
+    fn held(
+        &mut self,
+        name: &'static str,
+        labels: Labels,
+        (limit, folds): Bounds,
+        help: &'static str,
+    ) -> Arc<Table> {
+        let identity = labels.len();
+        self.add(Shape { name, help, labels, identity, kind: COUNTER, limit, folds, holds: true })
+    }
+
+    fn register<C: Collector + Clone + 'static>(&self, collector: C) -> C {
+        self.registry.register(Box::new(collector.clone())).expect("every metric is registered once");
+        collector
+    }
+
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.register(IntCounter::new(name, help).expect("the name is well formed"))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.register(IntGauge::new(name, help).expect("the name is well formed"))
     }
 }
 
 impl Families {
-    /// Registers every family.
+    /// Makes every family.
     #[expect(
         clippy::too_many_lines,
         reason = "one flat list of the program's metrics, in the order of README"
     )]
-    pub fn register(registry: &Registry, hold: Duration, clock: Clock) -> Self {
-        let table = |kind, name, labels, help| {
-            let shape = Shape { name, help, labels, kind, limit: CLOSED, folds: &[], holds: false };
-            shared(registry, Table::new(shape, hold, clock))
-        };
-        let held = |name, labels, limit, folds, help| {
-            let shape = Shape { name, help, labels, kind: COUNTER, limit, folds, holds: true };
-            shared(registry, Table::new(shape, hold, clock))
-        };
-        let counter = |name: &str, help: &str| {
-            let counter = IntCounter::new(name, help).expect("the name is well formed");
-            register(registry, counter.clone());
-            counter
-        };
-        let gauge = |name: &str, help: &str| {
-            let gauge = IntGauge::new(name, help).expect("the name is well formed");
-            register(registry, gauge.clone());
-            gauge
-        };
-        let events = held(
-            "aadstream_events_total",
-            &["code", "flow", "outcome", "severity", "category", "audience"],
-            CLOSED,
-            &[],
-            "Failures and interrupts by primary code, with the severity and audience in force.",
-        );
-        let mentions = held(
-            "aadstream_mentions_total",
-            &["code"],
-            CLOSED,
-            &[],
-            "Records and text entries in which a code stands, the primary one included.",
-        );
-        let unknown_codes = held(
-            "aadstream_unknown_codes_total",
-            &["code"],
-            UNKNOWN_CODES,
-            &[0],
-            "Events whose code has no rule in the catalogue, by number.",
-        );
-        let app_events = held(
-            "aadstream_app_events_total",
-            &["code", "flow", "tenant", "app_id"],
-            APP_EVENTS,
-            &[3, 2],
-            "Events by tenant and app; beyond the limit the app, then the tenant, is `_other`.",
-        );
-        let refresh_ids = &["workspace_id", "dataset_id"];
-        let refreshes = held(
-            "aadstream_refreshes_total",
-            &["workspace_id", "dataset_id", "outcome"],
-            REFRESHES,
-            &[1, 0],
-            "Power BI refreshes by outcome, each counted once.",
-        );
-        let refresh_events = held(
-            "aadstream_refresh_events_total",
-            &["workspace_id", "dataset_id", "code"],
-            REFRESHES,
-            &[1, 0],
-            "Failed Power BI refreshes by primary code.",
-        );
-        let last_success_shape = Shape {
-            name: "aadstream_refresh_last_success_timestamp_seconds",
-            help: "End of the last successful refresh of a dataset, as its record says.",
-            labels: refresh_ids,
-            kind: GAUGE,
-            limit: REFRESHES,
-            folds: &[1, 0],
-            holds: false,
-        };
-        let refresh_last_success = shared(registry, Table::new(last_success_shape, hold, clock));
-        let app_names = AppNames::register(registry);
+    pub fn new(hold: Duration, clock: Clock) -> Self {
+        let mut new = Builder { hold, clock, tables: Vec::new(), registry: Registry::new() };
         let topic = &["topic"];
-        let partition = &["topic", "partition"];
+        let topics = (TOPICS + 1, TOPIC_FOLDS);
         let rejected = &["topic", "reason"];
-        let families = Self {
-            malformed_codes: counter(
+        let topic_reasons = (TOPIC_REASONS, TOPIC_REASON_FOLDS);
+        let partition = &["topic", "partition"];
+        let partitions = (PARTITIONS, &[][..]);
+        let mut families = Self {
+            events: new.held(
+                "aadstream_events_total",
+                &["code", "flow", "outcome", "severity", "category", "audience"],
+                (EVENTS, EVENTS_FOLDS),
+                "Failures and interrupts by primary code, with the severity and audience in force.",
+            ),
+            mentions: new.held(
+                "aadstream_mentions_total",
+                &["code"],
+                CLOSED_SETS,
+                "Records and text entries in which a code stands, the primary one included.",
+            ),
+            malformed_codes: new.counter(
                 "aadstream_malformed_codes_total",
                 "Runs of digits behind AADSTS or AADB2C that cannot be a code.",
             ),
-            records: table(
+            unknown_codes: new.held(
+                "aadstream_unknown_codes_total",
+                &["code"],
+                (UNKNOWN_CODES + 1, &[Fold { room: UNKNOWN_CODES, labels: &[0] }]),
+                "Events whose code has no rule in the catalogue, by number.",
+            ),
+            app_events: new.held(
+                "aadstream_app_events_total",
+                &["code", "flow", "tenant", "app_id"],
+                (APP_EVENTS, APP_EVENTS_FOLDS),
+                "Events by tenant and app; beyond the limit the app, then the tenant, is `_other`.",
+            ),
+            app_info: new.add(Shape {
+                name: "aadstream_app_info",
+                help: "Name and team of an app that stands in aadstream_app_events_total.",
+                labels: &["tenant", "app_id", "app", "team"],
+                identity: 2,
+                kind: GAUGE,
+                limit: APP_EVENTS,
+                folds: &[],
+                holds: false,
+            }),
+            refreshes: new.held(
+                "aadstream_refreshes_total",
+                &["workspace_id", "dataset_id", "outcome"],
+                ((DATASETS + 1) * Outcome::ALL.len(), &[]),
+                "Power BI refreshes by outcome, each counted once.",
+            ),
+            refresh_events: new.held(
+                "aadstream_refresh_events_total",
+                &["workspace_id", "dataset_id", "code"],
+                (REFRESH_EVENTS, REFRESH_EVENTS_FOLDS),
+                "Failed Power BI refreshes by primary code.",
+            ),
+            refresh_last_success: new.table(
+                GAUGE,
+                "aadstream_refresh_last_success_timestamp_seconds",
+                &["workspace_id", "dataset_id"],
+                (DATASETS, &[]),
+                "End of the last successful refresh of a dataset, as its record says.",
+            ),
+            records: new.table(
                 COUNTER,
                 "aadstream_records_total",
                 &["log_category", "outcome"],
+                CLOSED_SETS,
                 "Records by the log they came from and how they ended.",
             ),
-            text_lines: counter("aadstream_text_lines_total", "Text entries: text that is no record."),
-            duplicates: table(
+            text_lines: new.counter("aadstream_text_lines_total", "Text entries: text that is no record."),
+            duplicates: new.table(
                 COUNTER,
                 "aadstream_duplicate_records_total",
                 &["kind"],
+                CLOSED_SETS,
                 "Copies of records that were counted before, or ended long before they were sent.",
             ),
-            time_fallbacks: counter(
+            time_fallbacks: new.counter(
                 "aadstream_time_fallbacks_total",
                 "Records whose time could not be read, so that Kafka's was taken.",
             ),
-            rule_info: table(
+            rule_info: new.table(
                 GAUGE,
                 "aadstream_rule_info",
                 &["code", "title", "category", "fix", "runbook_url"],
+                CLOSED_SETS,
                 "What the catalogue says of a code; fix is the first step.",
             ),
-            consumed: table(
+            consumed: new.table(
                 COUNTER,
                 "aadstream_messages_consumed_total",
                 topic,
+                topics,
                 "Messages taken from Kafka.",
             ),
-            processed: table(
+            processed: new.table(
                 COUNTER,
                 "aadstream_messages_processed_total",
                 topic,
+                topics,
                 "Messages that were digested and not rejected.",
             ),
-            consumed_bytes: table(
+            consumed_bytes: new.table(
                 COUNTER,
                 "aadstream_consumed_bytes_total",
                 topic,
+                topics,
                 "Bytes of the values of consumed messages, after Kafka's decompression.",
             ),
-            lost: table(
+            lost: new.table(
                 COUNTER,
                 "aadstream_messages_lost_total",
                 topic,
+                topics,
                 "Messages that retention or DeleteRecords removed before they were read.",
             ),
-            messages_rejected: table(
+            messages_rejected: new.table(
                 COUNTER,
                 "aadstream_messages_rejected_total",
                 rejected,
+                topic_reasons,
                 "Messages that gave no record and no text, by reason.",
             ),
-            records_rejected: table(
+            records_rejected: new.table(
                 COUNTER,
                 "aadstream_records_rejected_total",
                 rejected,
+                topic_reasons,
                 "Broken pieces of messages that gave something else, by reason.",
             ),
-            dead_letters_skipped: table(
+            dead_letters_skipped: new.table(
                 COUNTER,
                 "aadstream_dead_letters_skipped_total",
                 &["reason"],
+                CLOSED_SETS,
                 "Rejected messages and pieces that were not kept, by reason.",
             ),
-            commits: counter("aadstream_commits_total", "Offset commits that the brokers confirmed."),
-            commit_failures: counter(
-                "aadstream_commit_failures_total",
-                "Offset commits that failed; they are repeated.",
-            ),
-            rebalances: table(
+            commits: new.counter("aadstream_commits_total", "Offset commits that the brokers confirmed."),
+            commit_failures: new
+                .counter("aadstream_commit_failures_total", "Offset commits that failed; they are repeated."),
+            rebalances: new.table(
                 COUNTER,
                 "aadstream_rebalances_total",
                 &["kind"],
+                CLOSED_SETS,
                 "Changes of the partitions assigned to this process: assign, revoke or lost.",
             ),
-            lag_messages: table(
+            lag_messages: new.table(
                 GAUGE,
                 "aadstream_consumer_lag_messages",
                 partition,
+                partitions,
                 "Messages between the last digested one and the end of the partition.",
             ),
-            lag_seconds: table(
+            lag_seconds: new.table(
                 GAUGE,
                 "aadstream_consumer_lag_seconds",
                 partition,
+                partitions,
                 "Age of the last digested message while there are more to read, else 0.",
             ),
-            last_commit: table(
+            last_commit: new.table(
                 GAUGE,
                 "aadstream_last_commit_timestamp_seconds",
                 partition,
+                partitions,
                 "When an offset of the partition was last committed.",
             ),
-            last_progress: table(
+            last_progress: new.table(
                 GAUGE,
                 "aadstream_last_progress_timestamp_seconds",
                 partition,
+                partitions,
                 "When a message of the partition was last digested.",
             ),
-            assigned_partitions: gauge(
-                "aadstream_assigned_partitions",
-                "Partitions assigned to this process.",
-            ),
-            paused_partitions: gauge(
-                "aadstream_paused_partitions",
-                "Partitions paused because too much is in flight.",
-            ),
-            in_flight_bytes: gauge(
+            assigned_partitions: new
+                .gauge("aadstream_assigned_partitions", "Partitions assigned to this process."),
+            paused_partitions: new
+                .gauge("aadstream_paused_partitions", "Partitions paused because too much is in flight."),
+            in_flight_bytes: new.gauge(
                 "aadstream_in_flight_bytes",
                 "Bytes of messages taken from Kafka and not yet digested.",
             ),
-            source_delay: source_delay(registry),
-            step_duration: step_duration(registry),
-            rules_loaded: table(
+            source_delay: new.register(source_delay()),
+            step_duration: new.register(step_duration()),
+            rules_loaded: new.table(
                 GAUGE,
                 "aadstream_rules_loaded",
                 &["origin"],
+                CLOSED_SETS,
                 "Rules in force, embedded or of [rules] dir.",
             ),
-            build_info: table(
+            build_info: new.table(
                 GAUGE,
                 "aadstream_build_info",
                 &["version", "revision"],
+                CLOSED_SETS,
                 "Version of the program.",
             ),
-            events,
-            mentions,
-            unknown_codes,
-            app_events,
-            app_names,
-            refreshes,
-            refresh_events,
-            refresh_last_success,
+            series: new.table(
+                GAUGE,
+                "aadstream_series",
+                &["table"],
+                CLOSED_SETS,
+                "Series of a table that is bounded.",
+            ),
+            series_limit: new.table(
+                GAUGE,
+                "aadstream_series_limit",
+                &["table"],
+                CLOSED_SETS,
+                "Series that a table may have, those it folds into included.",
+            ),
+            series_overflow: new.table(
+                COUNTER,
+                "aadstream_series_overflow_total",
+                &["table"],
+                CLOSED_SETS,
+                "Times that an amount went to `_other` because its table was full.",
+            ),
+            tables: Vec::new(),
+            registry: new.registry,
         };
-        families.register_sizes(registry);
+        new.tables.sort_by_key(|table| table.shape().name);
+        families.tables = new.tables;
         families
     }
 
-    /// Tables that show new series at 0 first.
-    pub fn held_tables(&self) -> impl Iterator<Item = &Table> {
-        [
-            &self.events,
-            &self.mentions,
-            &self.unknown_codes,
-            &self.app_events,
-            &self.refreshes,
-            &self.refresh_events,
-        ]
-        .into_iter()
-        .map(AsRef::as_ref)
+    /// Adds what the operating system says of this process.
+    pub fn add_process(&self) {
+        #[cfg(target_os = "linux")]
+        self.registry
+            .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
+            .expect("the process is registered once");
     }
 
-    fn register_sizes(&self, registry: &Registry) {
-        let tables = [
-            ("app_events", &self.app_events),
-            ("unknown_codes", &self.unknown_codes),
-            ("refreshes", &self.refreshes),
-            ("refresh_events", &self.refresh_events),
-            ("refresh_last_success", &self.refresh_last_success),
-        ];
-        let tables = tables.map(|(name, table)| (name, Arc::clone(table))).to_vec();
-        let size = |name, help, kind, of: fn(&Table) -> f64| {
-            let shape =
-                Shape { name, help, labels: &["table"], kind, limit: CLOSED, folds: &[], holds: false };
-            let shown = Table::new(shape, Duration::ZERO, std::time::Instant::now);
-            register(registry, Sizes { shown, tables: tables.clone(), of });
-        };
-        size("aadstream_series", "Series of a table that is bounded.", GAUGE, |table| table.size().0 as f64);
-        size("aadstream_series_limit", "Series that a table may have before it folds.", GAUGE, |table| {
-            table.shape().limit as f64
-        });
-        size(
-            "aadstream_series_overflow_total",
-            "Label values that were folded into `_other`.",
-            COUNTER,
-            |table| table.size().1 as f64,
-        );
+    pub fn end_holds(&self) {
+        self.tables.iter().for_each(|table| table.end_holds());
+    }
+
+    /// All families in text format 0.0.4, sorted by name.
+    pub fn write_text(&self, out: &mut Vec<u8>) {
+        self.measure_tables();
+        let mut tables = self.tables.iter().peekable();
+        for family in self.registry.gather() {
+            while let Some(table) = tables.next_if(|table| table.shape().name < family.name()) {
+                table.write_text(out);
+            }
+            let encoded = TextEncoder::new().encode(&[family], out);
+            encoded.expect("families are well formed and memory does not fail");
+        }
+        tables.for_each(|table| table.write_text(out));
+    }
+
+    /// The same families as values of the crate, sorted by name.
+    pub fn gather(&self) -> Vec<MetricFamily> {
+        self.measure_tables();
+        let mut families = self.registry.gather();
+        families.extend(self.tables.iter().flat_map(|table| table.collect()));
+        families.sort_by(|a, b| a.name().cmp(b.name()));
+        families
+    }
+
+    fn measure_tables(&self) {
+        for table in self.tables.iter().filter(|table| table.shape().limit != CLOSED) {
+            let (series, overflow) = table.size();
+            let name = table.shape().name.trim_start_matches("aadstream_");
+            let name = name.trim_end_matches("_total").trim_end_matches("_timestamp_seconds");
+            self.series.set(|key| _ = key.own(name), series as f64);
+            self.series_limit.set(|key| _ = key.own(name), table.shape().limit as f64);
+            self.series_overflow.set(|key| _ = key.own(name), overflow as f64);
+        }
     }
 }
 
-fn shared(registry: &Registry, table: Table) -> Arc<Table> {
-    let table = Arc::new(table);
-    register(registry, Shared(Arc::clone(&table)));
-    table
-}
-
-fn source_delay(registry: &Registry) -> Histogram {
+fn source_delay() -> Histogram {
     // From "at once" to "a day late": Event Hubs delivers after 2 to 15 minutes, a stuck export after hours.
-    let buckets = vec![10.0, 60.0, 180.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 14400.0, 86400.0];
+    let buckets = vec![1.0, 10.0, 60.0, 180.0, 300.0, 600.0, 900.0, 3600.0, 14400.0, 86400.0];
     let help = "From the time of an event to Kafka's time of its message.";
     let options = HistogramOpts::new("aadstream_source_delay_seconds", help).buckets(buckets);
-    let histogram = Histogram::with_opts(options).expect("the name and the buckets are well formed");
-    register(registry, histogram.clone());
-    histogram
+    Histogram::with_opts(options).expect("the name and the buckets are well formed")
 }
 
-fn step_duration(registry: &Registry) -> HistogramVec {
+fn step_duration() -> HistogramVec {
     let buckets = vec![0.0001, 0.0005, 0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0];
     let options =
         HistogramOpts::new("aadstream_step_duration_seconds", "Time that a batch spends in a step.")
             .buckets(buckets);
     let histogram = HistogramVec::new(options, &["step"]).expect("the name and the buckets are well formed");
-    for step in ["wait", "digest", "record"] {
+    for step in ["wait", "digest", "record", "commit"] {
         let _shown_from_the_start = histogram.with_label_values(&[step]);
     }
-    register(registry, histogram.clone());
     histogram
-}
-
-/// One figure of several tables, read when it is asked for.
-struct Sizes {
-    shown: Table,
-    tables: Vec<(&'static str, Arc<Table>)>,
-    of: fn(&Table) -> f64,
-}
-
-impl Collector for Sizes {
-    fn desc(&self) -> Vec<&Desc> {
-        self.shown.desc()
-    }
-    fn collect(&self) -> Vec<MetricFamily> {
-        for (name, table) in &self.tables {
-            self.shown.set(&[Cow::Borrowed(*name)], (self.of)(table));
-        }
-        self.shown.collect()
-    }
-}
-
-/// Name and team by tenant and app.
-type Names = BTreeMap<(Label, Label), (Label, Label)>;
-
-/// `aadstream_app_info`: one row a tenant and app, whatever it was last called.
-pub struct AppNames {
-    names: Arc<Mutex<Names>>,
-}
-
-impl AppNames {
-    fn register(registry: &Registry) -> Self {
-        let names = Arc::default();
-        register(registry, AppRows { names: Arc::clone(&names), desc: app_shape().1 });
-        Self { names }
-    }
-
-    /// Names an app; beyond the limit new ones stay without a row, and their counts are `_other` anyway.
-    pub fn set(&self, tenant: &Label, app_id: &Label, name: &Label, team: &Label) {
-        let mut names = self.names.lock().expect("no code panics while it holds this lock");
-        let key = (tenant.clone(), app_id.clone());
-        if names.len() < APPS || names.contains_key(&key) {
-            names.insert(key, (name.clone(), team.clone()));
-        }
-    }
-}
-
-fn app_shape() -> (Shape, Desc) {
-    let shape = Shape {
-        name: "aadstream_app_info",
-        help: "Name and team of an app.",
-        labels: &["tenant", "app_id", "app", "team"],
-        kind: GAUGE,
-        limit: APPS,
-        folds: &[],
-        holds: false,
-    };
-    let table = Table::new(shape, Duration::ZERO, std::time::Instant::now);
-    let desc = table.desc()[0].clone();
-    (shape, desc)
-}
-
-struct AppRows {
-    names: Arc<Mutex<Names>>,
-    desc: Desc,
-}
-
-impl Collector for AppRows {
-    fn desc(&self) -> Vec<&Desc> {
-        vec![&self.desc]
-    }
-    fn collect(&self) -> Vec<MetricFamily> {
-        let table = Table::new(app_shape().0, Duration::ZERO, std::time::Instant::now);
-        let names = self.names.lock().expect("no code panics while it holds this lock").clone();
-        for ((tenant, app_id), (name, team)) in names {
-            table.set(&[tenant, app_id, name, team], 1.0);
-        }
-        table.collect()
-    }
 }
