@@ -4,6 +4,7 @@
 //! so many ids, each forgotten some time after it was last seen.
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 
 use rustc_hash::FxHashMap;
 
@@ -48,42 +49,65 @@ impl Window {
     }
 }
 
-/// Keys with the time they were last seen; each stands once in `order`, at or before its place by that time.
+/// Marks of keys with the time they were last seen; all steps take constant time on average.
 #[derive(Debug, Default)]
 struct Seen {
-    last: FxHashMap<Box<str>, Millis>,
-    order: VecDeque<(Box<str>, Millis)>,
+    last: FxHashMap<Mark, Sighting>,
+    /// Every sighting in order. One that a later sighting of the same key replaced is stale and is skipped.
+    order: VecDeque<(Mark, u64)>,
+    /// Number of the next sighting.
+    next: u64,
+    hashers: [RandomState; 2],
+}
+
+/// Stands for a key: logs write keys of any length, and memory must not grow with them. In a full window two keys
+/// share their 128 bits with a chance of 10⁻²⁸.
+type Mark = u128;
+
+#[derive(Clone, Copy, Debug)]
+struct Sighting {
+    number: u64,
+    at: Millis,
 }
 
 impl Seen {
     /// Whether `key` was seen within the memory; it is from now on.
     fn note(&mut self, key: &str, now: Millis) -> bool {
         self.forget(now, usize::MAX);
-        if let Some(last) = self.last.get_mut(key) {
-            *last = now;
-            return true;
+        let mark = self.mark(key);
+        let is_repeat = self.last.contains_key(&mark);
+        if !is_repeat {
+            self.forget(now, IDS);
         }
-        self.forget(now, IDS);
-        self.last.insert(key.into(), now);
-        self.order.push_back((key.into(), now));
-        false
+        self.last.insert(mark, Sighting { number: self.next, at: now });
+        self.order.push_back((mark, self.next));
+        self.next += 1;
+        if self.order.len() > 2 * IDS {
+            // At least half are stale, so this is paid for by as many sightings.
+            let last = &self.last;
+            self.order.retain(|(mark, number)| last.get(mark).is_some_and(|seen| seen.number == *number));
+        }
+        is_repeat
+    }
+
+    fn mark(&self, key: &str) -> Mark {
+        let [high, low] = [0, 1].map(|half: usize| Mark::from(self.hashers[half].hash_one(key)));
+        high << 64 | low
     }
 
     /// Drops what is too old, and the longest unseen until there is room for one more.
     fn forget(&mut self, now: Millis, limit: usize) {
-        while let Some((key, noted)) = self.order.front_mut() {
-            let last = self.last.get(key).copied().unwrap_or(*noted);
-            let is_expired = now - *noted > MEMORY_MS;
-            if !is_expired && self.last.len() < limit {
-                return;
+        while let Some((mark, number)) = self.order.front() {
+            match self.last.get(mark) {
+                Some(seen) if seen.number == *number => {
+                    if now - seen.at <= MEMORY_MS && self.last.len() < limit {
+                        return;
+                    }
+                    self.last.remove(mark);
+                }
+                _ => {}
             }
-            let Some((key, noted)) = self.order.pop_front() else { return };
-            if last > noted {
-                // Seen again since: its turn comes later.
-                self.order.push_back((key, last));
-            } else {
-                self.last.remove(&key);
-            }
+            self.order.pop_front();
         }
     }
 }
@@ -104,6 +128,17 @@ mod tests {
     }
 
     #[test]
+    fn an_id_is_forgotten_in_time_whatever_was_seen_since() {
+        let mut seen = Seen::default();
+        assert!(!seen.note("a", 0));
+        assert!(seen.note("a", HOUR));
+        assert!(!seen.note("b", 40 * HOUR));
+        assert!(!seen.note("c", 48 * HOUR + 1));
+        assert!(!seen.note("a", 60 * HOUR), "last seen 59 hours ago");
+        assert!(seen.note("b", 60 * HOUR), "last seen 20 hours ago");
+    }
+
+    #[test]
     fn memory_is_bounded_and_the_longest_unseen_goes_first() {
         let mut seen = Seen::default();
         for id in 0..IDS {
@@ -113,6 +148,17 @@ mod tests {
         assert!(!seen.note("new", 2));
         assert!(seen.note("0", 3));
         assert!(!seen.note("1", 4), "the oldest was forgotten");
-        assert_eq!((seen.last.len(), seen.order.len()), (IDS, IDS));
+        assert_eq!(seen.last.len(), IDS);
+    }
+
+    #[test]
+    fn repeats_do_not_grow_memory() {
+        let mut seen = Seen::default();
+        assert!(!seen.note("a", 0) && !seen.note("b", 0));
+        for _ in 0..5 * IDS {
+            assert!(seen.note("a", 1));
+        }
+        assert!(seen.note("b", 2), "one busy id pushes no other out");
+        assert!(seen.last.len() == 2 && seen.order.len() <= 2 * IDS + 1, "{}", seen.order.len());
     }
 }
