@@ -16,7 +16,7 @@ use crate::service::TopicPartition;
 /// Partitions of each topic.
 pub const PARTITIONS: i32 = 2;
 
-/// Unread bytes a partition above which nothing is sent to it.
+/// Unread bytes a partition above which nothing is sent to it. Counted before compression: the broker holds less.
 const UNREAD_BYTES: usize = 2 * 1024 * 1024;
 
 /// The broker and the one producer that writes to it.
@@ -80,7 +80,7 @@ impl Broker {
         let number = self.turn % PARTITIONS;
         let partition: TopicPartition = (message.topic.into(), number);
         let sent = self.sent.entry(partition).or_default();
-        let bytes = message.payload.as_ref().map_or(0, Vec::len);
+        let bytes = size(message);
         if sent.unread_bytes > 0 && sent.unread_bytes + bytes > UNREAD_BYTES {
             self.producer.poll(Duration::ZERO);
             return Ok(false);
@@ -91,6 +91,9 @@ impl Broker {
         }
         let mut record: BaseRecord<'_, [u8], [u8]> =
             BaseRecord::to(message.topic).partition(number).headers(headers);
+        if let Some(key) = &message.key {
+            record = record.key(key);
+        }
         if let Some(payload) = &message.payload {
             record = record.payload(payload);
         }
@@ -110,4 +113,10 @@ impl Broker {
     pub fn flush(&self) -> anyhow::Result<()> {
         self.producer.flush(Duration::from_secs(10)).context("cannot send to the broker in the process")
     }
+}
+
+/// What a message takes in the broker at most.
+fn size(message: &Message) -> usize {
+    let headers: usize = message.headers.iter().map(|(key, value)| key.len() + value.len()).sum();
+    [&message.key, &message.payload].into_iter().flatten().map(Vec::len).sum::<usize>() + headers
 }

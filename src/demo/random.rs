@@ -22,12 +22,30 @@ impl Random {
         usize::try_from(self.number() % limit.max(1) as u64).expect("below a usize")
     }
 
+    pub fn percent(&mut self, chance: usize) -> bool {
+        self.below(100) < chance
+    }
+
     pub fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         &items[self.below(items.len())]
     }
 
+    /// An id. One whose hexadecimal digits happen to spell the prefix of a code is drawn again: what the scanner
+    /// makes of that is for its own tests.
     pub fn guid(&mut self) -> String {
-        let (high, low) = (self.number(), self.number());
-        format!("{:08x}-{:04x}-4000-8000-{:012x}", high >> 32, high & 0xffff, low >> 16)
+        loop {
+            let (high, low) = (self.number(), self.number());
+            let guid = format!("{:08x}-{:04x}-4000-8000-{:012x}", high >> 32, high & 0xffff, low >> 16);
+            if !guid.contains("aadb2c") {
+                return guid;
+            }
+        }
+    }
+
+    /// Characters as tokens have them.
+    pub fn token(&mut self, length: usize) -> String {
+        // No A: a token spells no prefix of a code.
+        const LETTERS: &[u8; 60] = b"BCDEFGHIJKLMNOPQRSTUVWXYZbcdefghijklmnopqrstuvwxyz012345678_";
+        (0..length).map(|_| char::from(*self.pick(LETTERS))).collect()
     }
 }

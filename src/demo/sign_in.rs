@@ -1,357 +1,196 @@
-//! Sign-in records in every shape they come in (`domain` §1).
+//! A sign-in of the story, before any shape is chosen, and what it must be counted as.
 
-use serde_json::{Map, Value, json};
-
+use super::json::{Case, Object};
 use super::random::Random;
-use super::truth::Truth;
+use super::scenario::App;
 use super::writer::{Draft, Moment};
 use crate::terms::{Flow, LogCategory, Outcome};
 
 pub const TENANT: &str = "44444444-0000-4000-8000-000000000004";
-const WORKSPACE: &str = "aaaaaaaa-0000-4000-8000-00000000000a";
 
-/// Apps of people, and of jobs.
-const APPS: [(&str, &str); 6] = [
-    ("66666666-0000-4000-8000-000000000001", "Office 365 Exchange Online"),
-    ("66666666-0000-4000-8000-000000000002", "Microsoft Teams"),
-    ("66666666-0000-4000-8000-000000000003", "Power BI Service"),
-    ("66666666-0000-4000-8000-000000000004", "Azure Portal"),
-    ("66666666-0000-4000-8000-000000000005", "Contoso HR"),
-    ("66666666-0000-4000-8000-000000000006", "Contoso Time Sheets"),
+const FIRST: [&str; 16] = [
+    "adele",
+    "alex",
+    "amina",
+    "bianca",
+    "diego",
+    "enrico",
+    "grady",
+    "henrietta",
+    "isaiah",
+    "joni",
+    "lidia",
+    "megan",
+    "nestor",
+    "pradeep",
+    "sofia",
+    "yuki",
 ];
-pub const JOBS: [(&str, &str); 3] = [
-    ("66666666-0000-4000-8000-0000000000a1", "pbi-refresh-prod"),
-    ("66666666-0000-4000-8000-0000000000a2", "adf-nightly"),
-    ("66666666-0000-4000-8000-0000000000a3", "databricks-etl"),
+const LAST: [&str; 16] = [
+    "adeyemi", "archer", "bauer", "cattaneo", "fischer", "haddad", "ito", "keller", "larsson", "moreau",
+    "novak", "okafor", "petrov", "sherman", "vance", "wilber",
 ];
 
-/// Who signs in.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Who {
+/// Somebody in the tenant.
+#[derive(Clone, Debug)]
+pub struct Person {
+    pub name: String,
+    pub principal: String,
+    pub id: String,
+}
+
+/// A sign-in before it is written.
+#[derive(Clone, Debug)]
+pub struct SignIn<'d> {
     pub log: LogCategory,
     pub flow: Flow,
+    /// `0` is success.
+    pub number: &'d str,
+    pub outcome: Outcome,
+    pub app: &'d App,
+    /// Absent for a sign-in of a job.
+    pub person: Option<Person>,
+    pub created: Moment,
+    pub request_id: String,
+    pub correlation_id: String,
+    pub address: String,
+    /// Why it failed, as user sign-ins say; jobs say nothing.
+    pub reason: Option<String>,
+    pub details: Option<String>,
+    /// The Conditional Access policy that refused it.
+    pub policy: Option<&'d str>,
 }
 
-/// How a record is spelled.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Spelling {
-    Camel,
-    Pascal,
-    Lower,
-    /// `status` as a JSON string.
-    StatusString,
-    /// `properties` as a JSON string.
-    PropertiesString,
-    ResultNumber,
-    ResultWord,
-}
-
-const SPELLINGS: [Spelling; 10] = [
-    Spelling::Camel,
-    Spelling::Camel,
-    Spelling::Camel,
-    Spelling::Camel,
-    Spelling::Pascal,
-    Spelling::Lower,
-    Spelling::StatusString,
-    Spelling::PropertiesString,
-    Spelling::ResultNumber,
-    Spelling::ResultWord,
-];
-
-/// Records a message at most; Event Hubs packs some dozens into one.
-const BATCH: usize = 40;
-
-/// Writes one message of sign-ins of `who`.
-pub fn write(who: Who, draft: &mut Draft<'_>) -> Vec<u8> {
-    let layout = draft.random.below(14);
-    let is_person =
-        matches!(who.flow, Flow::Interactive | Flow::NonInteractive) && who.log != LogCategory::Adfs;
-    match layout {
-        0 if is_person => return graph(who, draft),
-        1 if who.flow == Flow::Interactive && is_person => return portal_csv(draft),
-        2 => return log_analytics_csv(who, draft),
-        _ => {}
+impl SignIn<'_> {
+    pub fn failed(&self) -> bool {
+        self.number != "0"
     }
-    let count = if layout < 8 { 1 + draft.random.below(BATCH) } else { 1 + draft.random.below(4) };
-    let records: Vec<Value> = (0..count).map(|_| record(who, draft)).collect();
-    let lines = |records: &[Value], end: &str| {
-        records
-            .iter()
-            .flat_map(|record| [record.to_string(), end.to_owned()])
-            .collect::<String>()
-            .into_bytes()
-    };
-    match layout {
-        8 => Value::Array(records).to_string().into_bytes(),
-        9 => lines(&records, "\n"),
-        10 => lines(&records, ""),
-        11 => format!("{:#}", json!({ "records": records })).into_bytes(),
-        12 => gzip(&json!({ "records": records }).to_string()),
-        13 => utf16(&json!({ "records": records }).to_string()),
-        _ => json!({ "records": records }).to_string().into_bytes(),
-    }
-}
 
-/// One record with its outcome; half of the failing batches hold successes too.
-fn record(who: Who, draft: &mut Draft<'_>) -> Value {
-    let number = if draft.random.below(10) < 6 { draft.scenario.number().to_owned() } else { "0".to_owned() };
-    let spelling = *draft.random.pick(&SPELLINGS);
-    count(who.log, who.flow, &number, draft);
-    spell(&camel(who, &number, draft), spelling, &number)
-}
+    pub fn resource(&self) -> &'static str {
+        if self.person.is_some() { "Microsoft Graph" } else { "Power BI Service" }
+    }
 
-/// Notes what a record must be counted as.
-fn count(log: LogCategory, flow: Flow, number: &str, draft: &mut Draft<'_>) {
-    let outcome = if number == "0" { Outcome::Success } else { draft.scenario.outcome(flow) };
-    draft.truth.record(log, outcome);
-    if number != "0" {
-        let code = format!("AADSTS{number}");
-        draft.truth.event(&code, flow, outcome);
-        draft.truth.mention(&code);
+    /// Of a job: its object in the tenant.
+    pub fn service_principal_id(&self) -> String {
+        self.app.id.replacen("66666666", "99999999", 1)
     }
-}
 
-fn camel(who: Who, number: &str, draft: &mut Draft<'_>) -> Value {
-    let (random, moment) = (&mut *draft.random, draft.moment);
-    let is_user = matches!(who.flow, Flow::Interactive | Flow::NonInteractive | Flow::UnattendedUser);
-    let (app_id, app_name) = if is_user { *random.pick(&APPS) } else { *random.pick(&JOBS) };
-    let mut status = json!({ "errorCode": number.parse::<u32>().unwrap_or(0) });
-    if is_user && number != "0" {
-        status["failureReason"] =
-            json!(if random.below(3) == 0 { "Other" } else { "The sign-in was refused." });
-    } else if is_user {
-        status["additionalDetails"] = json!("MFA requirement satisfied by claim in the token");
-    }
-    let mut properties = json!({
-        "id": random.guid(),
-        "createdDateTime": moment.ago(random.below(300)).iso(),
-        "appId": app_id,
-        "appDisplayName": app_name,
-        "resourceDisplayName": "Microsoft Graph",
-        "ipAddress": "203.0.113.7",
-        "correlationId": random.guid(),
-        "conditionalAccessStatus": "notApplied",
-        "appliedConditionalAccessPolicies": policies(random),
-        "authenticationDetails": [{ "authenticationMethod": "Password", "succeeded": number == "0", "authenticationStepResultDetail": "{ \"note\": [1, 2] }" }],
-        "riskState": "none",
-        "isInteractive": who.flow == Flow::Interactive,
-        "status": status,
-    });
-    if is_user {
-        let user = random.below(100_000);
-        properties["userPrincipalName"] = json!(format!("user{user}@contoso.example"));
-        properties["userDisplayName"] = json!(format!("User {user}"));
-        properties["userId"] = json!(random.guid());
-    } else {
-        properties["servicePrincipalId"] = json!(random.guid());
-        properties["servicePrincipalName"] = json!(app_name);
-        properties["servicePrincipalCredentialKeyId"] = json!("88888888-0000-4000-8000-000000000008");
-        properties["userId"] = Value::Null;
-    }
-    if who.flow == Flow::UnattendedUser {
-        properties["authenticationProtocol"] = json!("ropc");
-    }
-    let mut record = json!({
-        "time": moment.log_time(random),
-        "resourceId": format!("/tenants/{TENANT}/providers/Microsoft.aadiam"),
-        "operationName": "Sign-in activity",
-        "operationVersion": "1.0",
-        "category": who.log.as_str(),
-        "tenantId": TENANT,
-        "resultType": number,
-        "resultSignature": "None",
-        "durationMs": 0,
-        "callerIpAddress": "203.0.113.7",
-        "correlationId": properties["correlationId"],
-        "Level": 4,
-        "properties": properties,
-    });
-    if is_user && number != "0" {
-        record["resultDescription"] = json!("The sign-in was refused: \"see the record\".");
-    }
-    record
-}
-
-fn policies(random: &mut Random) -> Vec<Value> {
-    (0..random.below(8))
-        .map(|at| {
-            json!({
-                "id": random.guid(),
-                "displayName": format!("CA{at:03}: Require \"strong\" sign-in for {{all}}"),
-                "enforcedGrantControls": ["Mfa"],
-                "enforcedSessionControls": [],
-                "result": "notApplied",
-            })
-        })
-        .collect()
-}
-
-fn spell(camel: &Value, spelling: Spelling, number: &str) -> Value {
-    let mut record = camel.clone();
-    match spelling {
-        Spelling::Camel => {}
-        Spelling::Pascal => return pascal(camel),
-        Spelling::Lower => return lower(camel),
-        Spelling::StatusString => {
-            record["properties"]["status"] = json!(record["properties"]["status"].to_string());
-        }
-        Spelling::PropertiesString => record["properties"] = json!(record["properties"].to_string()),
-        Spelling::ResultNumber => record["resultType"] = json!(number.parse::<u32>().unwrap_or(0)),
-        Spelling::ResultWord => {
-            record["resultType"] = json!(if number == "0" { "Success" } else { "Failure" });
+    pub fn conditional_access(&self) -> &'static str {
+        match (self.policy, self.failed()) {
+            (Some(_), _) => "failure",
+            (None, true) => "notApplied",
+            (None, false) => "success",
         }
     }
-    record
-}
 
-/// Log Analytics' data export: one level, `TenantId` is the workspace, `Status` a JSON string, no `time`.
-fn pascal(camel: &Value) -> Value {
-    let mut record = Map::new();
-    let properties = camel["properties"].as_object().expect("camelCase records have properties");
-    for (key, value) in camel.as_object().expect("a record is an object").iter().chain(properties) {
-        let mut name = key.clone();
-        name[..1].make_ascii_uppercase();
-        match key.as_str() {
-            "properties" | "time" | "tenantId" | "resourceId" => {}
-            "status" => {
-                record.insert(name, json!(value.to_string()));
-            }
-            _ => {
-                record.insert(name, value.clone());
-            }
+    /// `status`, as logs and Graph have it.
+    pub fn status(&self, case: Case) -> String {
+        let mut status = Object::new(case);
+        status.json("errorCode", self.number);
+        if let Some(reason) = &self.reason {
+            status.text("failureReason", reason);
         }
-    }
-    record.insert("TimeGenerated".to_owned(), properties["createdDateTime"].clone());
-    record.insert("AADTenantId".to_owned(), camel["tenantId"].clone());
-    record.insert("TenantId".to_owned(), json!(WORKSPACE));
-    record.insert("Type".to_owned(), json!(format!("AAD{}", camel["category"].as_str().unwrap_or_default())));
-    Value::Object(record)
-}
-
-fn lower(value: &Value) -> Value {
-    match value {
-        Value::Object(object) => Value::Object(
-            object.iter().map(|(key, value)| (key.to_ascii_lowercase(), lower(value))).collect(),
-        ),
-        Value::Array(items) => Value::Array(items.iter().map(lower).collect()),
-        value => value.clone(),
-    }
-}
-
-/// A page of `GET /auditLogs/signIns`: no category, no tenant.
-fn graph(who: Who, draft: &mut Draft<'_>) -> Vec<u8> {
-    let count = 1 + draft.random.below(20);
-    let records: Vec<Value> = (0..count)
-        .map(|_| {
-            let number =
-                if draft.random.below(2) == 0 { draft.scenario.number().to_owned() } else { "0".to_owned() };
-            self::count(LogCategory::None, who.flow, &number, draft);
-            camel(who, &number, draft)["properties"].clone()
-        })
-        .collect();
-    json!({ "@odata.context": "https://graph.example/$metadata#auditLogs/signIns", "value": records })
-        .to_string()
-        .into_bytes()
-}
-
-/// The portal's download: trailing blanks and a repeated name in the header, cells over several lines, a byte order mark.
-fn portal_csv(draft: &mut Draft<'_>) -> Vec<u8> {
-    let mut text = "\u{feff}Date (UTC),Request ID,Correlation ID,User,Username,Application,Application ID ,Status,Sign-in error code,Failure reason,Incoming token type,Incoming token type\r\n".to_owned();
-    for _ in 0..=draft.random.below(10) {
-        let number =
-            if draft.random.below(2) == 0 { draft.scenario.number().to_owned() } else { "0".to_owned() };
-        count(LogCategory::None, Flow::Interactive, &number, draft);
-        let outcome =
-            if number == "0" { Outcome::Success } else { draft.scenario.outcome(Flow::Interactive) };
-        let status = match outcome {
-            Outcome::Success => "Success",
-            Outcome::Interrupt => "Interrupted",
-            _ => "Failure",
-        };
-        let (app_id, app) = *draft.random.pick(&APPS);
-        let (request, correlation) = (draft.random.guid(), draft.random.guid());
-        text.push_str(&format!(
-            "{},{request},{correlation},User,user@contoso.example,{app},{app_id},{status},{number},\"Refused, as the policy says.\nSee \"\"CA001\"\".\",none,\r\n",
-            draft.moment.iso()
-        ));
-    }
-    text.into_bytes()
-}
-
-/// An export of a Log Analytics query.
-fn log_analytics_csv(who: Who, draft: &mut Draft<'_>) -> Vec<u8> {
-    let mut text =
-        "\"TimeGenerated [UTC]\",Category,AADTenantId,TenantId,ResultType,AppId,AppDisplayName,UserPrincipalName,AuthenticationProtocol,Status\n"
-            .to_owned();
-    for _ in 0..=draft.random.below(10) {
-        let number =
-            if draft.random.below(2) == 0 { draft.scenario.number().to_owned() } else { "0".to_owned() };
-        count(who.log, who.flow, &number, draft);
-        let (app_id, app) = *draft.random.pick(&APPS);
-        let protocol = if who.flow == Flow::UnattendedUser { "ropc" } else { "none" };
-        text.push_str(&format!(
-            "\"{}\",{},{TENANT},{WORKSPACE},{number},{app_id},{app},user@contoso.example,{protocol},\"{{\"\"errorCode\"\":{number},\"\"failureReason\"\":\"\"x\"\"}}\"\n",
-            draft.moment.us_comma(),
-            who.log
-        ));
-    }
-    text.into_bytes()
-}
-
-fn gzip(text: &str) -> Vec<u8> {
-    use std::io::Write as _;
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(text.as_bytes()).expect("memory does not fail");
-    encoder.finish().expect("memory does not fail")
-}
-
-fn utf16(text: &str) -> Vec<u8> {
-    std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
-}
-
-/// Records of other logs in the same stream.
-pub fn other_log(log: LogCategory, draft: &mut Draft<'_>) -> Vec<u8> {
-    draft.truth.record(log, Outcome::Other);
-    let record = match log {
-        LogCategory::Audit => json!({
-            "time": draft.moment.iso(), "category": "AuditLogs", "resultType": "Update", "tenantId": TENANT,
-            "operationName": "Update application – Certificates and secrets management",
-            "properties": { "result": "success", "targetResources": [{ "displayName": JOBS[0].1 }] },
-        }),
-        _ => json!({
-            "time": draft.moment.iso(), "category": "MicrosoftGraphActivityLogs", "resultSignature": "404", "tenantId": TENANT,
-            "properties": { "responseStatusCode": 404, "requestUri": "https://graph.example/v1.0/me" },
-        }),
-    };
-    record.to_string().into_bytes()
-}
-
-/// A batch whose second record is cut in the middle.
-pub fn truncated(draft: &mut Draft<'_>) -> Vec<u8> {
-    let who = Who { log: LogCategory::SignIn, flow: Flow::Interactive };
-    let mut ignored = Truth::default();
-    let mut plain = Draft { truth: &mut ignored, ..draft.reborrow() };
-    let [whole, cut] =
-        [camel(who, "0", &mut plain), camel(who, "0", &mut plain)].map(|record| record.to_string());
-    format!("{{\"records\":[{whole},{}", &cut[..cut.len() / 2]).into_bytes()
-}
-
-/// A moment as the eleven time formats of the logs write it.
-impl Moment {
-    fn log_time(self, random: &mut Random) -> String {
-        match random.below(11) {
-            0 => self.format("%m/%d/%Y %H:%M:%S"),
-            1 => self.format("%-m/%-d/%Y %H:%M:%S"),
-            2 => self.format("%m/%d/%Y %I:%M:%S %p"),
-            3 => self.format("%-m/%-d/%Y %-I:%M:%S %p"),
-            4 => self.format("%-m/%-d/%Y %-I:%M:%S %p +00:00"),
-            5 => self.format("%Y-%m-%dT%H:%M:%S"),
-            6 => self.format("%Y-%m-%dT%H:%M:%S.22Z"),
-            7 => self.format("%Y-%m-%dT%H:%M:%S.6816663Z"),
-            8 => self.format("%Y-%m-%dT%H:%M:%S.535404056Z"),
-            9 => self.format("%Y-%m-%dT%H:%M:%S.992099+00:00"),
-            _ => self.format("%Y-%m-%dT%H:%M:%S+00:00"),
+        if let Some(details) = &self.details {
+            status.text("additionalDetails", details);
         }
+        status.end()
     }
+}
+
+/// A sign-in of the story; some of those around its failures succeed.
+pub fn sign_in<'d>(draft: &mut Draft<'d>, log: LogCategory, flow: Flow) -> SignIn<'d> {
+    let fails = draft.code.is_some() && draft.random.percent(draft.scenario.failing);
+    let outcome = if fails { draft.scenario.outcome(flow) } else { Outcome::Success };
+    let is_job = matches!(flow, Flow::ServicePrincipal | Flow::ManagedIdentity);
+    let reason = (fails && !is_job).then(|| reason(draft));
+    let details = if is_job { None } else { details(draft, fails, log) };
+    let app = draft.stories.app(draft.scenario, is_job, draft.random);
+    let random = &mut *draft.random;
+    SignIn {
+        log,
+        flow,
+        number: if fails {
+            draft.code.and_then(|code| code.strip_prefix("AADSTS")).unwrap_or("0")
+        } else {
+            "0"
+        },
+        outcome,
+        app,
+        person: (!is_job).then(|| person(random)),
+        created: draft.moment.ago(random.below(240)),
+        request_id: random.guid(),
+        correlation_id: random.guid(),
+        address: draft.scenario.address.clone().unwrap_or_else(|| address(random)),
+        reason,
+        details,
+        policy: draft.scenario.policy.as_deref().filter(|_| fails),
+    }
+}
+
+/// Notes what a sign-in must be counted as where its shape says `log`.
+pub fn count(draft: &mut Draft<'_>, sign_in: &SignIn<'_>, log: LogCategory) {
+    draft.truth.record(log, sign_in.outcome);
+    let code = draft.code();
+    if sign_in.failed() {
+        draft.event(sign_in.flow);
+    } else if !code.is_empty() && sign_in.details.as_deref().is_some_and(|details| details.contains(code)) {
+        // A success that tells of a failure before it.
+        draft.truth.mention(code);
+    }
+}
+
+fn reason(draft: &mut Draft<'_>) -> String {
+    if draft.scenario.reasons.is_empty() || draft.random.percent(10) {
+        return "Other".to_owned();
+    }
+    draft.random.pick(&draft.scenario.reasons).clone()
+}
+
+/// Texts beside the reason; those of successes may name a code all the same.
+fn details(draft: &mut Draft<'_>, fails: bool, log: LogCategory) -> Option<String> {
+    let code = draft.code();
+    match (fails, draft.random.below(100)) {
+        (true, 0..20) if log == LogCategory::Adfs => {
+            Some(format!("MSIS7068: Access denied. {code}: refused."))
+        }
+        (false, 0..5) if code.starts_with("AADSTS") => {
+            Some(format!("The first attempt ended with {code}; the user has tried again."))
+        }
+        (false, 5..70) => Some("MFA requirement satisfied by claim in the token".to_owned()),
+        _ => None,
+    }
+}
+
+/// One of 100,000 people.
+fn person(random: &mut Random) -> Person {
+    let (first, last, number) = (random.below(FIRST.len()), random.below(LAST.len()), random.below(390));
+    let capital = |name: &str| name[..1].to_ascii_uppercase() + &name[1..];
+    Person {
+        name: format!("{} {}", capital(FIRST[first]), capital(LAST[last])),
+        principal: format!("{}.{}{number}@contoso.example", FIRST[first], LAST[last]),
+        id: format!("55555555-{first:04}-4000-8000-{last:06}{number:06}"),
+    }
+}
+
+fn address(random: &mut Random) -> String {
+    let number = 1 + random.below(250);
+    match random.below(10) {
+        0 => format!("2001:db8::{number:x}"),
+        1 => format!("203.0.113.{number}:50{number:03}"),
+        2 => format!("[2001:db8::{number:x}]:443"),
+        3..=6 => format!("198.51.100.{number}"),
+        _ => format!("192.0.2.{number}"),
+    }
+}
+
+/// A sign-in whose result nobody can read.
+pub fn undetermined(draft: &mut Draft<'_>) -> Vec<u8> {
+    draft.truth.record(LogCategory::SignIn, Outcome::Undetermined);
+    let mut record = Object::camel();
+    record.text("time", draft.moment.iso()).text("category", "SignInLogs").text("tenantId", TENANT);
+    let result = draft.random.pick(&["true", "\"Pending\"", "-1"]);
+    record.text("operationName", "Sign-in activity").json("resultType", result);
+    let mut properties = Object::camel();
+    properties.text("id", draft.random.guid()).text("createdDateTime", draft.moment.iso());
+    record.json("properties", properties.end()).end().into_bytes()
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::super::exposition::{Sample, samples, whole};
 use crate::catalogue::Catalogue;
+use crate::code::Code;
 use crate::demo::truth::Truth;
 use crate::report::table::thousands;
 
@@ -53,12 +54,13 @@ pub fn compare(truth: &Truth, exposition: &str, catalogue: &Catalogue) -> Compar
     Comparison { text, is_equal }
 }
 
-/// The truth under bounded labels: a code without a rule is `unknown`.
+/// The truth under bounded labels: a code without a rule is `unknown`, no code at all stays `none`.
 fn bounded(truth: &Counts, catalogue: &Catalogue) -> Counts {
     let mut counts = Counts::new();
     for ((family, labels), count) in truth {
         let mut labels = labels.clone();
         if matches!(*family, "events" | "mentions")
+            && labels[0] != Code::None.to_string()
             && catalogue.find(&labels[0]).is_none_or(|code| !catalogue.is_known(code))
         {
             "unknown".clone_into(&mut labels[0]);
@@ -88,6 +90,7 @@ fn key<'s>(sample: &'s Sample<'_>) -> Option<(&'static str, Vec<&'s str>)> {
         "aadstream_records_total" => ("records", pick(&["log_category", "outcome"])),
         "aadstream_events_total" => ("events", pick(&["code", "flow", "outcome"])),
         "aadstream_mentions_total" => ("mentions", pick(&["code"])),
+        "aadstream_malformed_codes_total" => ("malformed codes", Vec::new()),
         "aadstream_text_lines_total" => ("text lines", Vec::new()),
         "aadstream_duplicate_records_total" => ("duplicates", pick(&["kind"])),
         "aadstream_messages_rejected_total" => ("messages rejected", pick(&["reason"])),
