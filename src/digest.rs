@@ -14,6 +14,7 @@ use crate::terms::{LogCategory, Reason, Severity};
 pub mod unpack;
 mod simd;
 pub mod structure;
+pub mod resume;
 pub mod frame;
 pub mod table;
 pub mod fields;
@@ -351,14 +352,14 @@ fn message(plain: &[u8], entries: Entries, pieces: &mut Pieces<'_, '_>) {
 /// Pieces of one Kafka message: lines in it are entries, not messages.
 struct MessagePieces<'p, 'm, 'd>(&'p mut Pieces<'m, 'd>);
 
-impl<'a> Receiver<'a> for MessagePieces<'_, '_, '_> {
-    fn record(&mut self, bytes: &'a [u8], sketch: &Sketch<'a>, ids: &EnvelopeIds<'a>) {
-        self.0.piece(bytes, sketch, ids);
+impl Receiver for MessagePieces<'_, '_, '_> {
+    fn record(&mut self, bytes: &[u8], sketch: &Sketch<'_>, ids: &EnvelopeIds<'_>) -> bool {
+        self.0.piece(bytes, sketch, ids)
     }
-    fn text(&mut self, bytes: &'a [u8]) {
+    fn text(&mut self, bytes: &[u8]) {
         self.0.entry(bytes);
     }
-    fn broken(&mut self, bytes: &'a [u8], reason: Reason) {
+    fn broken(&mut self, bytes: &[u8], reason: Reason) {
         self.0.broken(bytes, reason);
     }
 }
@@ -391,7 +392,8 @@ impl<'m, 'd> Pieces<'m, 'd> {
         }
     }
 
-    fn piece(&mut self, bytes: &[u8], sketch: &Sketch<'_>, ids: &EnvelopeIds<'_>) {
+    /// Counts a record; false if it is no JSON after all.
+    fn piece(&mut self, bytes: &[u8], sketch: &Sketch<'_>, ids: &EnvelopeIds<'_>) -> bool {
         if !self.isolate {
             return self.record_bytes(bytes, sketch, ids);
         }
@@ -400,33 +402,41 @@ impl<'m, 'd> Pieces<'m, 'd> {
             let mut digest = Digest::default();
             let input = Input { payload: None, framing: Framing::Lines, timestamp_ms, source: position };
             let mut pieces = Pieces::new(middle, &input, false, &mut digest);
-            pieces.record_bytes(bytes, sketch, ids);
+            let is_json = pieces.record_bytes(bytes, sketch, ids);
             let books = (pieces.used, pieces.broken, pieces.first_broken);
-            (digest, books)
+            (digest, books, is_json)
         }));
         match alone {
-            Ok((digest, (used, broken, first_broken))) => {
+            Ok((digest, (used, broken, first_broken), is_json)) => {
                 self.digest.merge(digest);
                 self.used += used;
                 self.broken.iter_mut().zip(broken).for_each(|(ours, theirs)| *ours += theirs);
                 self.first_broken = self.first_broken.or(first_broken);
-                self.position.index += 1;
+                self.position.index += u32::from(is_json);
+                is_json
             }
-            Err(_) => self.note_broken(Reason::Internal),
+            Err(_) => {
+                self.note_broken(Reason::Internal);
+                true
+            }
         }
     }
 
     /// A record: a success that needs no parse is only counted.
-    fn record_bytes(&mut self, bytes: &[u8], sketch: &Sketch<'_>, ids: &EnvelopeIds<'_>) {
+    fn record_bytes(&mut self, bytes: &[u8], sketch: &Sketch<'_>, ids: &EnvelopeIds<'_>) -> bool {
         failpoint_record(bytes);
-        if bytes.len() > self.middle.options.max_message_bytes {
-            return self.broken(bytes, Reason::TooLarge);
-        }
-        if sketch.is_deep {
-            return self.broken(bytes, Reason::TooDeep);
+        let unusable = if bytes.len() > self.middle.options.max_message_bytes {
+            Some(Reason::TooLarge)
+        } else {
+            sketch.is_deep.then_some(Reason::TooDeep)
+        };
+        if let Some(reason) = unusable {
+            self.broken(bytes, reason);
+            return true;
         }
         let Ok(text) = simdutf8::basic::from_utf8(bytes) else {
-            return self.broken(bytes, Reason::InvalidUtf8);
+            self.broken(bytes, Reason::InvalidUtf8);
+            return true;
         };
         if let Some(category) = plain_success(sketch)
             && !self.middle.options.dedupe_sign_ins
@@ -434,7 +444,8 @@ impl<'m, 'd> Pieces<'m, 'd> {
         {
             self.used += 1;
             self.position.index += 1;
-            return self.digest.tally.add_success(category);
+            self.digest.tally.add_success(category);
+            return true;
         }
         let without_nul;
         let text = if sketch.odd && text.contains('\0') {
@@ -448,11 +459,12 @@ impl<'m, 'd> Pieces<'m, 'd> {
                 let found = self.middle.reader().record(fields, &[text.as_bytes()], ids);
                 self.found(found);
             }
-            Err(error) => {
-                let is_deep = error.to_string().starts_with("recursion limit");
-                self.broken(bytes, if is_deep { Reason::TooDeep } else { Reason::InvalidJson });
+            Err(error) if error.to_string().starts_with("recursion limit") => {
+                self.broken(bytes, Reason::TooDeep);
             }
+            Err(_) => return false,
         }
+        true
     }
 
     fn row(&mut self, header: &Header, row: &csv::StringRecord) {
@@ -542,14 +554,14 @@ impl<'m, 'd> Pieces<'m, 'd> {
     }
 }
 
-impl<'a> Receiver<'a> for Pieces<'_, '_> {
-    fn record(&mut self, bytes: &'a [u8], sketch: &Sketch<'a>, ids: &EnvelopeIds<'a>) {
-        self.piece(bytes, sketch, ids);
+impl Receiver for Pieces<'_, '_> {
+    fn record(&mut self, bytes: &[u8], sketch: &Sketch<'_>, ids: &EnvelopeIds<'_>) -> bool {
+        self.piece(bytes, sketch, ids)
     }
-    fn text(&mut self, bytes: &'a [u8]) {
+    fn text(&mut self, bytes: &[u8]) {
         self.entry(bytes);
     }
-    fn broken(&mut self, bytes: &'a [u8], reason: Reason) {
+    fn broken(&mut self, bytes: &[u8], reason: Reason) {
         Pieces::broken(self, bytes, reason);
     }
     fn message_end(&mut self) {

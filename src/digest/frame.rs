@@ -1,24 +1,18 @@
 //! Cuts the bytes of a message, or of a file, into records, text entries and broken pieces.
 //!
 //! A record is any object that is no envelope. Objects are read one level deep (keys, and where their values end);
-//! what lies below is skipped by the [`Walker`]. A broken piece takes none of its neighbours along: after it, reading
-//! goes on at the next sibling or the next line that can begin a value.
+//! what lies below is skipped by the [`Walker`]. A broken piece takes none of its neighbours along: [`resume`] says
+//! where reading goes on.
 
 use memchr::{memchr, memmem};
 
+use super::resume::{self, Checked, Place, Resume};
 use super::simd::string_stop;
 use super::structure::{Walk, Walker};
 use crate::terms::Reason;
 
 /// Envelopes inside envelopes that are followed; deeper ones are read as records.
 const ENVELOPE_DEPTH: u8 = 4;
-
-/// Values cut short without a clear end that are searched to the end of the input; later ones end with their line,
-/// so that hostile input costs a constant number of passes.
-const OPEN_VALUES: u32 = 4;
-
-/// Broken pieces without a sibling that one was looked for; each look may cost a pass.
-const LONE_PIECES: u32 = 16;
 
 /// What an envelope says of all its records.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -41,10 +35,11 @@ pub struct Sketch<'a> {
 }
 
 /// Takes the pieces in the order of the input.
-pub trait Receiver<'a> {
-    fn record(&mut self, bytes: &'a [u8], sketch: &Sketch<'a>, ids: &EnvelopeIds<'a>);
-    fn text(&mut self, bytes: &'a [u8]);
-    fn broken(&mut self, bytes: &'a [u8], reason: Reason);
+pub trait Receiver {
+    /// False if it is no JSON after all; then it was not counted and comes again as a broken piece.
+    fn record(&mut self, bytes: &[u8], sketch: &Sketch<'_>, ids: &EnvelopeIds<'_>) -> bool;
+    fn text(&mut self, bytes: &[u8]);
+    fn broken(&mut self, bytes: &[u8], reason: Reason);
     /// A top-level value or a line of text ended; only with [`Entries::Lines`].
     fn message_end(&mut self) {}
 }
@@ -59,31 +54,22 @@ pub enum Entries {
 }
 
 /// Cuts `bytes` into pieces.
-pub fn frame<'a>(bytes: &'a [u8], entries: Entries, receiver: &mut impl Receiver<'a>) {
-    Framer { bytes, entries, receiver, open_values: 0, lone_pieces: 0, is_part: false, is_lone_line: false }
-        .top_level();
+pub fn frame(bytes: &[u8], entries: Entries, receiver: &mut impl Receiver) {
+    Framer { bytes, entries, receiver, is_wary: false }.top_level();
 }
 
 /// Cuts the elements of an array whose opening bracket was read before; trailing commas and the like are skipped.
-pub fn frame_elements<'a>(bytes: &'a [u8], ids: &EnvelopeIds<'a>, receiver: &mut impl Receiver<'a>) {
-    let mut framer = Framer {
-        bytes,
-        entries: Entries::Lines,
-        receiver,
-        open_values: 0,
-        lone_pieces: 0,
-        is_part: true,
-        is_lone_line: false,
-    };
+pub fn frame_elements(bytes: &[u8], ids: &EnvelopeIds<'_>, receiver: &mut impl Receiver) {
+    let mut framer = Framer { bytes, entries: Entries::Lines, receiver, is_wary: false };
     let mut at = 0;
     while at < bytes.len() {
-        if framer.open_values > OPEN_VALUES {
-            return framer.line_by_line(at);
-        }
-        let (Elements::Closed(next) | Elements::Resume(next)) = framer.elements(at, ids, 1);
+        let (Elements::Closed(next) | Elements::Resume(next)) = framer.elements(at, ids, 1, PART);
         at = next;
     }
 }
+
+/// What stands before and behind it was read elsewhere.
+const PART: Place = Place::Part { goes_on: false };
 
 /// What a piece of a file begins with, for a reader that holds only a part of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -97,20 +83,14 @@ pub enum Opening<'a> {
 /// Looks for an array of records whose elements may be read one after another.
 pub fn opening(bytes: &[u8]) -> Opening<'_> {
     struct Nobody;
-    impl<'a> Receiver<'a> for Nobody {
-        fn record(&mut self, _: &'a [u8], _: &Sketch<'a>, _: &EnvelopeIds<'a>) {}
-        fn text(&mut self, _: &'a [u8]) {}
-        fn broken(&mut self, _: &'a [u8], _: Reason) {}
+    impl Receiver for Nobody {
+        fn record(&mut self, _: &[u8], _: &Sketch<'_>, _: &EnvelopeIds<'_>) -> bool {
+            true
+        }
+        fn text(&mut self, _: &[u8]) {}
+        fn broken(&mut self, _: &[u8], _: Reason) {}
     }
-    let framer = Framer {
-        bytes,
-        entries: Entries::Lines,
-        receiver: &mut Nobody,
-        open_values: 0,
-        lone_pieces: 0,
-        is_part: true,
-        is_lone_line: false,
-    };
+    let framer = Framer { bytes, entries: Entries::Lines, receiver: &mut Nobody, is_wary: false };
     let at = skip_blank(bytes, 0);
     if at == bytes.len() {
         return Opening::Other;
@@ -119,34 +99,23 @@ pub fn opening(bytes: &[u8]) -> Opening<'_> {
     match framer.opens(at) {
         Opens::Array => Opening::Elements { at: at + 1, ids },
         Opens::Object => match framer.members(at + 1, 1, &mut ids, false) {
-            Ok(Object::Envelope { array }) => Opening::Elements { at: array, ids },
+            Some(Object::Envelope { at }) if bytes[at] == b'[' => Opening::Elements { at: at + 1, ids },
             _ => Opening::Other,
         },
         Opens::Text => Opening::Other,
     }
 }
 
-/// Where an object ends, or the array of an envelope begins.
+/// Where an object ends, or the records of an envelope begin.
 enum Object<'a> {
     Record {
         end: usize,
         sketch: Sketch<'a>,
     },
-    /// Index behind the opening bracket of `records`, `value` or `refreshes`.
+    /// Index of the value of `records`, `value` or `refreshes`.
     Envelope {
-        array: usize,
+        at: usize,
     },
-}
-
-/// Why an object could not be read to its end.
-#[derive(Clone, Copy, Debug)]
-enum Break {
-    /// Not JSON at this index.
-    Grammar(usize),
-    /// The input ended.
-    Open,
-    /// A new value begins behind this line end.
-    Cut(usize),
 }
 
 enum Elements {
@@ -156,61 +125,68 @@ enum Elements {
     Resume(usize),
 }
 
+/// Where reading goes on behind an element.
+enum Next {
+    /// In the same array.
+    Here(usize),
+    /// Outside of it.
+    Out(usize),
+}
+
 struct Framer<'a, 'r, R> {
     bytes: &'a [u8],
     entries: Entries,
     receiver: &'r mut R,
-    open_values: u32,
-    lone_pieces: u32,
-    /// The bytes are elements of an array that goes on elsewhere.
-    is_part: bool,
-    /// The bytes are one line of an input that was given up as a whole.
-    is_lone_line: bool,
+    /// Something was broken, so objects are checked before they are read: counting brackets behind a lost quote can
+    /// lead to the end of the input, which must not happen again and again.
+    is_wary: bool,
 }
 
-impl<'a, R: Receiver<'a>> Framer<'a, '_, R> {
+impl<'a, R: Receiver> Framer<'a, '_, R> {
     fn top_level(&mut self) {
         let mut at = skip_blank(self.bytes, 0);
         while at < self.bytes.len() {
-            if self.open_values > OPEN_VALUES {
-                return self.line_by_line(at);
-            }
             at = match self.opens(at) {
                 Opens::Object => {
-                    let next = self.object(at, EnvelopeIds::default(), ENVELOPE_DEPTH);
-                    self.message_end();
-                    next
+                    let end = self.object(at, EnvelopeIds::default(), ENVELOPE_DEPTH, Place::Top);
+                    self.behind_value(end)
                 }
                 Opens::Array => {
-                    let next = match self.elements(at + 1, &EnvelopeIds::default(), ENVELOPE_DEPTH) {
-                        Elements::Closed(end) | Elements::Resume(end) => end,
-                    };
-                    self.message_end();
-                    next
+                    let end = self.outer_array(at + 1);
+                    self.behind_value(end)
                 }
                 Opens::Text => self.text(at),
             };
+            self.message_end();
             at = skip_blank(self.bytes, at);
         }
     }
 
-    /// Reads the rest as lines that stand alone: after so many values without an end none is looked for further.
-    fn line_by_line(&mut self, at: usize) {
-        if self.is_lone_line {
-            self.receiver.broken(&self.bytes[at..], Reason::InvalidJson);
-            return self.message_end();
+    /// Reads the elements of an array that nothing is around.
+    fn outer_array(&mut self, at: usize) -> usize {
+        match self.elements(at, &EnvelopeIds::default(), ENVELOPE_DEPTH, Place::Array) {
+            Elements::Closed(end) | Elements::Resume(end) => end,
         }
-        for line in self.bytes[at..].split(|byte| *byte == b'\n') {
-            Framer {
-                bytes: line,
-                entries: self.entries,
-                receiver: &mut *self.receiver,
-                open_values: 0,
-                lone_pieces: 0,
-                is_part: false,
-                is_lone_line: true,
-            }
-            .top_level();
+    }
+
+    /// What stands on the line behind a top-level value and begins no other one: a comma is nothing, a bracket too many
+    /// is broken.
+    fn behind_value(&mut self, end: usize) -> usize {
+        let line = self.bytes[..end].last() != Some(&b'\n');
+        let blank = self.bytes[end..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+        match self.bytes.get(end + blank) {
+            Some(b',') if line => end + blank + 1,
+            Some(b'}' | b']' | b':') if line => self.give_up(end + blank),
+            _ => end,
+        }
+    }
+
+    /// Rejects the broken value at `at` that is in nothing; the index where top-level reading goes on.
+    fn give_up(&mut self, at: usize) -> usize {
+        match self.recover(at, Place::Top) {
+            // Elements of an array whose head is lost.
+            Next::Here(sibling) => self.outer_array(sibling),
+            Next::Out(next) => next,
         }
     }
 
@@ -238,8 +214,9 @@ impl<'a, R: Receiver<'a>> Framer<'a, '_, R> {
         let rest = &self.bytes[at..];
         let end = match self.entries {
             Entries::Lines => memchr(b'\n', rest),
-            // Text at the start of a message is the message; text behind a record ends where the next one begins.
-            Entries::Whole if at == skip_blank(self.bytes, 0) => None,
+            // Text at the start of a message is the message, unless it looks like a record that lost its bracket; text
+            // behind a record ends where the next one begins.
+            Entries::Whole if at == skip_blank(self.bytes, 0) && rest[0] != b'"' => None,
             Entries::Whole => memmem::find(rest, b"\n{"),
         };
         rest[..end.unwrap_or(rest.len())].trim_ascii_end()
@@ -252,38 +229,65 @@ impl<'a, R: Receiver<'a>> Framer<'a, '_, R> {
         } else {
             self.receiver.text(entry);
         }
-        self.message_end();
         at + entry.len()
     }
 
-    /// Reads the object at `at`; gives the index where reading goes on.
-    fn object(&mut self, at: usize, mut ids: EnvelopeIds<'a>, depth: u8) -> usize {
+    /// Reads the object at `at` in `place`; gives the index where reading goes on.
+    fn object(&mut self, at: usize, mut ids: EnvelopeIds<'a>, depth: u8, place: Place) -> usize {
+        let inner = if place == Place::Top { Place::Envelope } else { Place::InnerEnvelope };
         let mut from = at + 1;
         let mut is_envelope = false;
         loop {
-            match self.members(from, depth, &mut ids, is_envelope) {
-                Ok(Object::Record { end, sketch }) => {
-                    if !is_envelope {
-                        self.receiver.record(&self.bytes[at..end], &sketch, &ids);
+            let read = self.read(at, from, depth, &mut ids, is_envelope);
+            let elements = match read {
+                Some(Object::Record { end, sketch }) => {
+                    if is_envelope || self.receiver.record(&self.bytes[at..end], &sketch, &ids) {
+                        return end;
                     }
-                    return end;
+                    return self.give_up(at);
                 }
-                Ok(Object::Envelope { array }) => {
+                Some(Object::Envelope { at: value }) => {
                     is_envelope = true;
                     if depth == ENVELOPE_DEPTH && ids.dataset_id.is_none() {
-                        self.ids_behind(array - 1, &mut ids);
+                        self.ids_behind(value, &mut ids);
                     }
-                    match self.elements(array, &ids, depth - 1) {
-                        Elements::Closed(end) => from = skip_comma(self.bytes, end),
-                        Elements::Resume(next) => return next,
+                    match self.bytes[value] {
+                        b'[' => self.elements(value + 1, &ids, depth - 1, inner),
+                        b'{' => Elements::Closed(self.object(value, ids, depth - 1, inner)),
+                        _ => Elements::Closed(self.array_in_string(value, &ids, depth - 1)),
                     }
                 }
-                Err(reason) => {
-                    let start = if is_envelope { from } else { at };
-                    return self.give_up(start, reason);
-                }
+                // Behind its array, which a bracket too many may have closed.
+                None if is_envelope => match self.recover(from, inner) {
+                    Next::Here(sibling) => self.elements(sibling, &ids, depth - 1, inner),
+                    Next::Out(next) => return next,
+                },
+                None => return self.give_up(at),
+            };
+            match elements {
+                Elements::Closed(end) => from = skip_comma(self.bytes, end),
+                Elements::Resume(next) => return next,
             }
         }
+    }
+
+    /// Reads records that came as JSON in a string.
+    fn array_in_string(&mut self, at: usize, ids: &EnvelopeIds<'_>, depth: u8) -> usize {
+        let end = string(self.bytes, at).map_or(self.bytes.len(), |string| string.end);
+        let Ok(text) = serde_json::from_slice::<String>(&self.bytes[at..end]) else {
+            self.receiver.broken(&self.bytes[at..end], Reason::InvalidJson);
+            return end;
+        };
+        let bytes = text.as_bytes();
+        let mut framer =
+            Framer { bytes, entries: Entries::Whole, receiver: &mut *self.receiver, is_wary: self.is_wary };
+        let start = skip_blank(bytes, 0);
+        if bytes[start] == b'[' {
+            framer.elements(start + 1, ids, depth, Place::Array);
+        } else {
+            framer.object(start, *ids, depth, Place::Top);
+        }
+        end
     }
 
     /// Ids of a `refreshes` envelope that stand behind the array.
@@ -300,6 +304,30 @@ impl<'a, R: Receiver<'a>> Framer<'a, '_, R> {
         }
     }
 
+    /// Reads the object at `at` from `from` on, which is behind its `{` or behind a member.
+    fn read(
+        &mut self,
+        at: usize,
+        from: usize,
+        depth: u8,
+        ids: &mut EnvelopeIds<'a>,
+        is_envelope: bool,
+    ) -> Option<Object<'a>> {
+        if !self.is_wary || is_envelope {
+            return self.members(from, depth, ids, is_envelope);
+        }
+        let whole = self.bytes;
+        let end = match resume::check(whole, at) {
+            Checked::Whole(end) | Checked::Fault(end) => end,
+            Checked::Open => whole.len(),
+        };
+        // An envelope may be read to its array, whatever comes then.
+        self.bytes = &whole[..end];
+        let read = self.members(from, depth, ids, is_envelope);
+        self.bytes = whole;
+        read
+    }
+
     /// Reads members from `at`, which is behind `{` or behind a member, to the end of the object.
     fn members(
         &self,
@@ -307,221 +335,149 @@ impl<'a, R: Receiver<'a>> Framer<'a, '_, R> {
         depth: u8,
         ids: &mut EnvelopeIds<'a>,
         is_envelope: bool,
-    ) -> Result<Object<'a>, Break> {
+    ) -> Option<Object<'a>> {
         let bytes = self.bytes;
         let mut sketch = Sketch::default();
         at = skip_blank(bytes, at);
         if bytes.get(at) == Some(&b'}') {
-            return Ok(Object::Record { end: at + 1, sketch });
+            return Some(Object::Record { end: at + 1, sketch });
         }
         loop {
-            if *bytes.get(at).ok_or(Break::Open)? != b'"' {
-                return Err(self.grammar(at));
+            if *bytes.get(at)? != b'"' {
+                return None;
             }
             let key = string(bytes, at)?;
             at = skip_blank(bytes, key.end);
-            if *bytes.get(at).ok_or(Break::Open)? != b':' {
-                return Err(self.grammar(at));
+            if *bytes.get(at)? != b':' {
+                return None;
             }
             at = skip_blank(bytes, at + 1);
             let name = &bytes[key.start + 1..key.end - 1];
             sketch.odd |= key.odd;
-            let first = *bytes.get(at).ok_or(Break::Open)?;
-            if first == b'[' && depth > 0 && is_envelope_key(name) {
-                let next = bytes.get(skip_blank(bytes, at + 1));
+            let first = *bytes.get(at)?;
+            if (first == b'[' || name.len() == 7) && depth > 0 && is_envelope_key(name) {
                 let is_record = sketch.result_type.is_some() || sketch.category.is_some();
-                if is_envelope
-                    || !is_record && matches!(next, Some(b'{' | b']' | b'n') | None)
-                    || name.len() == 7
-                {
-                    return Ok(Object::Envelope { array: at + 1 });
+                if self.holds_records(at, name, is_envelope, is_record) {
+                    return Some(Object::Envelope { at });
                 }
             }
             let value = self.value(at, first, &mut sketch)?;
             note(name, value, &mut sketch, ids);
             at = skip_blank(bytes, at + value.len());
-            match *bytes.get(at).ok_or(Break::Open)? {
+            match *bytes.get(at)? {
                 b',' => at = skip_blank(bytes, at + 1),
-                b'}' => return Ok(Object::Record { end: at + 1, sketch }),
-                _ => return Err(self.grammar(at)),
+                b'}' => return Some(Object::Record { end: at + 1, sketch }),
+                _ => return None,
             }
         }
     }
 
+    /// Whether the value at `at` of an envelope's key holds records. `records` may be an object where the array should be,
+    /// or JSON in a string.
+    fn holds_records(&self, at: usize, name: &[u8], is_envelope: bool, is_record: bool) -> bool {
+        let rest = &self.bytes[at..];
+        match rest[0] {
+            b'[' => is_envelope || !is_record || name.len() == 7,
+            b'{' => !is_envelope && !is_record,
+            b'"' => !is_envelope && !is_record && matches!(rest[1..].trim_ascii_start(), [b'{' | b'[', ..]),
+            _ => false,
+        }
+    }
+
     /// The bytes of the value at `at`.
-    fn value(&self, at: usize, first: u8, sketch: &mut Sketch<'_>) -> Result<&'a [u8], Break> {
+    fn value(&self, at: usize, first: u8, sketch: &mut Sketch<'_>) -> Option<&'a [u8]> {
         let bytes = self.bytes;
         match first {
             b'"' => {
                 let string = string(bytes, at)?;
                 sketch.odd |= string.control;
-                Ok(&bytes[at..string.end])
+                Some(&bytes[at..string.end])
             }
             b'{' | b'[' => {
                 let mut walker = Walker::default();
-                match walker.feed(&bytes[at..]) {
-                    Walk::Closed(length) => {
-                        let value = &bytes[at..at + length];
-                        sketch.odd |= walker.control_in_string;
-                        sketch.is_deep |= walker.is_deep;
-                        if value[length - 1] == first + 2 {
-                            Ok(value)
-                        } else {
-                            Err(Break::Grammar(at + length - 1))
-                        }
-                    }
-                    Walk::Open => Err(Break::Open),
-                    Walk::Cut(line_end) => Err(Break::Cut(at + line_end)),
-                }
+                let Walk::Closed(length) = walker.feed(&bytes[at..]) else { return None };
+                let value = &bytes[at..at + length];
+                sketch.odd |= walker.control_in_string;
+                sketch.is_deep |= walker.is_deep;
+                (value[length - 1] == first + 2).then_some(value)
             }
             b'0'..=b'9' | b'-' | b't' | b'f' | b'n' => {
                 let length = scalar_length(&bytes[at..]);
-                if at + length == bytes.len() { Err(Break::Open) } else { Ok(&bytes[at..at + length]) }
+                (at + length < bytes.len()).then(|| &bytes[at..at + length])
             }
-            _ => Err(self.grammar(at)),
-        }
-    }
-
-    /// Not JSON at `at`. Where that is the first byte of a line that can begin a value, the last line was cut.
-    fn grammar(&self, at: usize) -> Break {
-        let blank = self.bytes[..at].iter().rposition(|byte| !is_blank(*byte)).map_or(0, |last| last + 1);
-        match memchr(b'\n', &self.bytes[blank..at]) {
-            Some(line_end) if matches!(self.bytes[at], b'{' | b'[') => Break::Cut(blank + line_end),
-            _ => Break::Grammar(at),
+            _ => None,
         }
     }
 
     /// Reads the elements of an array from `at`.
-    fn elements(&mut self, mut at: usize, ids: &EnvelopeIds<'a>, depth: u8) -> Elements {
+    fn elements(&mut self, mut at: usize, ids: &EnvelopeIds<'a>, depth: u8, place: Place) -> Elements {
         loop {
             at = skip_blank(self.bytes, at);
-            if self.open_values > OPEN_VALUES {
-                return Elements::Resume(at);
-            }
-            let Some(first) = self.bytes.get(at) else {
-                if self.is_part {
+            let next = match self.bytes.get(at) {
+                None => {
+                    if place != PART {
+                        self.receiver.broken(&[], Reason::InvalidJson);
+                    }
                     return Elements::Resume(at);
                 }
-                self.receiver.broken(&[], Reason::InvalidJson);
-                return Elements::Resume(at);
-            };
-            match first {
-                b']' => return Elements::Closed(at + 1),
-                b',' => at += 1,
-                // A brace too many; what follows may be whole.
-                b'}' => {
-                    self.receiver.broken(&self.bytes[at..=at], Reason::InvalidJson);
-                    at += 1;
-                }
-                b'{' => match self.element(at, ids, depth) {
-                    Ok(next) => at = next,
-                    Err(resume) => return Elements::Resume(resume),
-                },
-                _ => match self.value(at, *first, &mut Sketch::default()) {
-                    Ok(value) => {
-                        self.receiver.broken(value, Reason::UnknownShape);
-                        at += value.len();
+                Some(b']') => return Elements::Closed(at + 1),
+                Some(b',') => Next::Here(at + 1),
+                Some(b'{') => self.element(at, ids, depth, place),
+                Some(_) => match resume::check(self.bytes, at) {
+                    Checked::Whole(end) if self.is_apart(end, place) => {
+                        self.receiver.broken(&self.bytes[at..end], Reason::UnknownShape);
+                        Next::Here(end)
                     }
-                    Err(reason) => return Elements::Resume(self.give_up(at, reason)),
+                    _ => self.recover(at, place),
                 },
+            };
+            match next {
+                Next::Here(next) => at = next,
+                Next::Out(next) => return Elements::Resume(next),
             }
         }
     }
 
-    /// Reads one object of an array; the index behind it, or where to go on when the array is given up.
-    fn element(&mut self, at: usize, ids: &EnvelopeIds<'a>, depth: u8) -> Result<usize, usize> {
-        let mut own_ids = *ids;
-        match self.members(at + 1, depth, &mut own_ids, false) {
-            Ok(Object::Record { end, sketch }) => {
-                self.receiver.record(&self.bytes[at..end], &sketch, ids);
-                Ok(end)
-            }
-            Ok(Object::Envelope { .. }) => Ok(self.object(at, *ids, depth)),
-            Err(Break::Cut(line_end)) => Err(self.give_up(at, Break::Cut(line_end))),
-            // Its brackets match, so its end is known although its inside is no JSON.
-            Err(Break::Grammar(_)) if let Some(end) = self.balanced(at) => {
-                self.receiver.broken(&self.bytes[at..end], Reason::InvalidJson);
-                Ok(end)
-            }
-            // Looking for its end took a pass to the end of the input.
-            Err(Break::Open) if self.open_values > OPEN_VALUES => Err(self.give_up(at, Break::Open)),
-            Err(reason) => {
-                self.open_values += u32::from(matches!(reason, Break::Open));
-                self.next_sibling(at, reason)
-            }
-        }
-    }
-
-    /// The end of the brackets that open at `at`, if they match and a sibling or the end of the array follows.
-    fn balanced(&mut self, at: usize) -> Option<usize> {
-        let walk = Walker::default().feed(&self.bytes[at..]);
-        self.open_values += u32::from(walk == Walk::Open);
-        let Walk::Closed(length) = walk else { return None };
-        let end = at + length;
-        let follows = self.bytes.get(skip_blank(self.bytes, end));
-        (self.bytes[end - 1] == b'}' && matches!(follows, Some(b',' | b']'))).then_some(end)
-    }
-
-    /// Rejects the broken element at `at` and goes on with its next sibling, if there is one.
-    fn next_sibling(&mut self, at: usize, reason: Break) -> Result<usize, usize> {
-        match self.sibling(at) {
-            Some(next) => {
-                let piece = self.bytes[at..next].trim_ascii_end();
-                self.receiver.broken(piece.strip_suffix(b",").unwrap_or(piece), Reason::InvalidJson);
-                Ok(next)
-            }
-            None => Err(self.give_up(at, reason)),
-        }
-    }
-
-    /// The next object in the array behind the broken one at `at`: it begins with the same key, as records of one
-    /// writer do.
-    fn sibling(&mut self, at: usize) -> Option<usize> {
-        let key_at = skip_blank(self.bytes, at + 1);
-        let key =
-            (self.bytes.get(key_at) == Some(&b'"')).then(|| string(self.bytes, key_at).ok()).flatten()?;
-        if self.lone_pieces >= LONE_PIECES {
-            return None;
-        }
-        let opening = &self.bytes[key.start..key.end];
-        let reach = &self.bytes[..self.array_reach(key.end)];
-        let mut from = key.end;
-        while let Some(found) = memmem::find(&reach[from..], opening) {
-            let key = from + found;
-            let brace = self.bytes[..key].trim_ascii_end();
-            if let Some(before) = brace.strip_suffix(b"{")
-                && before.trim_ascii_end().ends_with(b",")
+    /// Reads one object of an array.
+    fn element(&mut self, at: usize, ids: &EnvelopeIds<'a>, depth: u8, place: Place) -> Next {
+        match self.read(at, at + 1, depth, &mut { *ids }, false) {
+            Some(Object::Record { end, sketch })
+                if (self.is_apart(end, place) || resume::check(self.bytes, at) == Checked::Whole(end))
+                    && self.receiver.record(&self.bytes[at..end], &sketch, ids) =>
             {
-                return Some(before.len());
+                Next::Here(end)
             }
-            from = key + opening.len();
+            Some(Object::Envelope { .. }) => Next::Here(self.object(at, *ids, depth, place)),
+            _ => self.recover(at, place),
         }
-        self.lone_pieces += 1;
-        None
     }
 
-    /// The end of the array that a piece at `from` is in, at the latest: a line that begins an object ends it, unless
-    /// a comma stands before.
-    fn array_reach(&self, from: usize) -> usize {
-        let ends = |at: &usize| !self.bytes[..from + at].trim_ascii_end().ends_with(b",");
-        memmem::find_iter(&self.bytes[from..], b"\n{").find(ends).map_or(self.bytes.len(), |at| from + at)
+    /// Whether an element ends at `end` as elements do. Where it does not, a quote or bracket lost in it may have led
+    /// into its neighbours.
+    fn is_apart(&self, end: usize, place: Place) -> bool {
+        match self.bytes.get(skip_blank(self.bytes, end)) {
+            Some(byte) => matches!(byte, b',' | b']'),
+            None => place == PART,
+        }
     }
 
-    /// Rejects what begins at `at` and finds where reading goes on.
-    fn give_up(&mut self, at: usize, reason: Break) -> usize {
-        let rest = &self.bytes[at..];
-        let end = match reason {
-            Break::Cut(line_end) => line_end,
-            Break::Grammar(failed) if memchr(b'\n', &self.bytes[at..failed]).is_none() => {
-                memchr(b'\n', &self.bytes[failed..]).map_or(self.bytes.len(), |length| failed + length)
-            }
-            Break::Grammar(_) | Break::Open => {
-                self.open_values += 1;
-                memmem::find(rest, b"\n{").map_or(self.bytes.len(), |length| at + length)
-            }
+    /// Rejects the broken value at `at` and says where reading goes on.
+    fn recover(&mut self, at: usize, place: Place) -> Next {
+        self.is_wary = true;
+        let next = match resume::behind(self.bytes, at, place) {
+            Resume::Sibling(next) => Next::Here(next),
+            Resume::Value(next) => Next::Out(next),
+            Resume::Unsure(_) | Resume::Nowhere => Next::Out(self.bytes.len()),
         };
-        self.receiver.broken(&self.bytes[at..end], Reason::InvalidJson);
-        end
+        let piece = match next {
+            Next::Here(end) => {
+                let piece = self.bytes[at..end].trim_ascii_end();
+                piece.strip_suffix(b",").unwrap_or(piece)
+            }
+            Next::Out(end) => self.bytes[at..end].trim_ascii_end(),
+        };
+        self.receiver.broken(piece, Reason::InvalidJson);
+        next
     }
 }
 
@@ -572,7 +528,7 @@ fn is_json(bytes: &[u8]) -> bool {
 }
 
 /// Blank between JSON tokens; NUL too, which some writers pad with, and form feeds, which end pages of text.
-const fn is_blank(byte: u8) -> bool {
+pub(super) const fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | 0x0c | 0)
 }
 
@@ -612,14 +568,14 @@ struct JsonString {
 
 /// Reads the string whose opening quote is at `start`.
 #[inline]
-fn string(bytes: &[u8], start: usize) -> Result<JsonString, Break> {
+fn string(bytes: &[u8], start: usize) -> Option<JsonString> {
     let mut at = start + 1;
     let (mut odd, mut control) = (false, false);
     loop {
-        let stop = string_stop(bytes, at).ok_or(Break::Open)?;
+        let stop = string_stop(bytes, at)?;
         control |= stop.control;
         if bytes[stop.at] == b'"' {
-            return Ok(JsonString { start, end: stop.at + 1, odd, control });
+            return Some(JsonString { start, end: stop.at + 1, odd, control });
         }
         odd = true;
         at = stop.at + 2;
@@ -633,15 +589,19 @@ mod tests {
     #[derive(Default)]
     struct Pieces(Vec<String>);
 
-    impl<'a> Receiver<'a> for Pieces {
-        fn record(&mut self, bytes: &'a [u8], _: &Sketch<'a>, ids: &EnvelopeIds<'a>) {
+    impl Receiver for Pieces {
+        fn record(&mut self, bytes: &[u8], _: &Sketch<'_>, ids: &EnvelopeIds<'_>) -> bool {
+            if !is_json(bytes) {
+                return false;
+            }
             let ids = ids.dataset_id.map(|dataset| format!("@{dataset}")).unwrap_or_default();
             self.0.push(format!("R{ids} {}", String::from_utf8_lossy(bytes)));
+            true
         }
-        fn text(&mut self, bytes: &'a [u8]) {
+        fn text(&mut self, bytes: &[u8]) {
             self.0.push(format!("T {}", String::from_utf8_lossy(bytes)));
         }
-        fn broken(&mut self, bytes: &'a [u8], reason: Reason) {
+        fn broken(&mut self, bytes: &[u8], reason: Reason) {
             self.0.push(format!("B {reason} {}", String::from_utf8_lossy(bytes)));
         }
         fn message_end(&mut self) {
@@ -741,5 +701,73 @@ mod tests {
         );
         check(r#"{"records":[{"t":1},{"t":2"#, Whole, &[r#"R {"t":1}"#, r#"B invalid_json {"t":2"#]);
         check(r#"{"records":[{"t":1},"#, Whole, &[r#"R {"t":1}"#, "B invalid_json "]);
+    }
+
+    /// Every damage in every framing: what is whole comes as it was, what is broken as one piece.
+    #[test]
+    fn a_lost_quote_or_bracket_ends_with_its_record() {
+        let broken = [
+            r#"{"a":"1,"t":"x"}"#,
+            r#"{"a":[1}"#,
+            r#"{"a":{"b":[1,2},"c":3}"#,
+            r#"{"a":"1}"#,
+            r#"{"a:1}"#,
+            r#"{"time":"2026","operationName":"x""#,
+            r#"{"time":"2026","operationName":"x"#,
+            r#"{"time":"2026","l":[{"id":1},{"id":"2},{"id":3}],"n":{"x":[{},{}]}}"#,
+            r#"{"l":[{"id":1} {"id":2},{"id":3}],"n":1}"#,
+            r#"{"a":"},{\"t\":1},","b" 2}"#,
+            r#""a":1}"#,
+            r#"{"a":1},"b":2}}"#,
+        ];
+        let (first, last) = (r#"{"AADTenantId":"x","l":[{"y":1}]}"#, r#"{"id":"]}],\"{","s":{"e":0}}"#);
+        for (head, between, tail) in [
+            ("{\"records\":[", ",", "]}"),
+            ("{\"records\" : [ ", " , ", " ] , \"n\" : 1 } "),
+            ("[", ",", "]"),
+            ("[\n  ", ",\n  ", "\n]\n"),
+            ("{\"value\":[", ",", "],\"@odata.nextLink\":\"x\"}"),
+            ("", "\n", "\n"),
+        ] {
+            for broken in broken {
+                // On lines a record that lost its first bracket is text.
+                if head.is_empty() && !broken.starts_with('{') {
+                    continue;
+                }
+                for at in 0..3 {
+                    let mut records = vec![first, last];
+                    records.insert(at, broken);
+                    let text = format!("{head}{}{tail}", records.join(between));
+                    let mut pieces = Pieces::default();
+                    frame(text.as_bytes(), Entries::Whole, &mut pieces);
+                    for whole in [first, last] {
+                        let count = pieces.0.iter().filter(|piece| piece[2..] == *whole).count();
+                        assert_eq!(count, 1, "{whole} of {text}: {:?}", pieces.0);
+                    }
+                    let read = pieces.0.iter().filter(|piece| piece.starts_with("R ")).count();
+                    let is_record_still = usize::from(broken.starts_with(r#"{"a":1}"#));
+                    assert_eq!(read, 2 + is_record_still, "{text}: {:?}", pieces.0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn records_are_found_in_an_object_and_in_a_string() {
+        use Entries::Whole;
+        check(r#"{"records":{"a":1},"n":2}"#, Whole, &[r#"R {"a":1}"#]);
+        check(r#"{"records":{"records":[{"a":1}]}}"#, Whole, &[r#"R {"a":1}"#]);
+        check(
+            r#"{"records":"[{\"a\":1},{\"b\":\"\\\"\"}]","n":2}"#,
+            Whole,
+            &[r#"R {"a":1}"#, r#"R {"b":"\""}"#],
+        );
+        check(r#"{"records":" {\"a\":1}"}"#, Whole, &[r#"R {"a":1}"#]);
+        check(
+            r#"{"value":[1,"x",{"a":1}]}"#,
+            Whole,
+            &["B unknown_shape 1", r#"B unknown_shape "x""#, r#"R {"a":1}"#],
+        );
+        check(r#"{"category":"x","records":{"a":1}}"#, Whole, &[r#"R {"category":"x","records":{"a":1}}"#]);
     }
 }

@@ -220,6 +220,22 @@ fn hostile_input_costs_a_bounded_number_of_passes() {
         "{\"refreshes\":[{\"refreshes\":[{\"datasetId\":\"d\"},",
         "\"\n",
         ",\n{\"a\" 5},",
+        "{\"a\":[0,",
+        "{\"a\":[0,\n",
+        "[{\"a\":1,{\"a\":",
+        "{\"a\":\"},{\"",
+        "{\"a\":\n{\"a\":1}\n",
+        "{\"a\":[{},{},{\"b\" 1},",
+        "{\"records\":[{\"a\":\"x},{\"b\":1}",
+        "{\"refreshes\":[{\"a\" 5},",
+        "{\"refreshes\":[{\"a\" 5}\n",
+        "{\"records\":\"[{",
+        "{\"records\":{\"a\":",
+        "{\"value\":[1,",
+        "{\"a\":1}},",
+        "],[",
+        "{   ",
+        "{\"a\":{\"b\":\"x},\"c\":{\"d\":[{},{}],\"e\":\"y\"}},",
     ];
     for pattern in patterns {
         let time = |bytes: usize| {

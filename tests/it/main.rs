@@ -8,6 +8,7 @@ mod failpoints;
 mod laws;
 mod messages;
 mod metrics;
+mod neighbours;
 mod rules;
 mod scan;
 mod tidy;

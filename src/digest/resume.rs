@@ -1,0 +1,326 @@
+//! Where reading goes on after a broken value.
+//!
+//! A broken value is checked byte by byte to the place where it stops being JSON ([`Check`]); that place is next to
+//! the damage, also where a lost quote or bracket would lead a reader that only counts brackets far away. From there on
+//! [`find`] tries one `{` after another, where a record may begin: behind a comma, or on a new line. It is taken if what
+//! begins there reads well, value after value, up to a bracket that may be the array's own: `]}` and then the end of the
+//! message belong to `records`, `],"more":…}},` to a list inside the broken record. So neither a list in the broken
+//! record nor text in its strings is taken for records, and whatever was tried in vain is not read again: the search is
+//! linear.
+
+use memchr::{memchr, memchr2, memmem};
+
+use super::frame::{is_blank, skip_blank};
+
+/// Bytes that are read well behind a place before it is believed without a look at the end of its array. Lists inside
+/// records are shorter.
+const CONVINCING_BYTES: usize = 64 * 1024;
+
+/// What a check says about the bytes it was given.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Checked {
+    /// The value ends before this index.
+    Whole(usize),
+    /// The bytes ended first.
+    Open,
+    /// The byte at this index cannot stand here.
+    Fault(usize),
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Expected {
+    #[default]
+    Value,
+    ValueOrEnd,
+    Key,
+    KeyOrEnd,
+    Colon,
+    CommaOrEnd,
+    InScalar,
+    InKey,
+    InString,
+}
+
+/// JSON's grammar, one byte at a time; it may be fed block by block. What scalars and escapes say is not looked at, and
+/// control bytes in strings are accepted.
+#[derive(Clone, Debug, Default)]
+pub struct Check {
+    /// The brackets that close what is open.
+    open: Vec<u8>,
+    expected: Expected,
+    is_escaped: bool,
+    /// Bytes fed before the current ones.
+    fed: usize,
+    /// The last string, from quote to behind the quote, counted from the first byte ever fed.
+    string: (usize, usize),
+}
+
+impl Check {
+    /// A check that is inside an object already, behind a comma.
+    fn inside_object() -> Self {
+        Self { open: vec![b'}'], expected: Expected::Key, ..Self::default() }
+    }
+
+    /// Reads on; after [`Checked::Open`] it may be fed the bytes that follow.
+    pub fn feed(&mut self, bytes: &[u8]) -> Checked {
+        let mut at = 0;
+        while let Some(&byte) = bytes.get(at) {
+            if matches!(self.expected, Expected::InString | Expected::InKey) {
+                let Some(next) = self.string(bytes, at) else { break };
+                at = next;
+                if self.expected == Expected::CommaOrEnd && self.open.is_empty() {
+                    return Checked::Whole(at);
+                }
+                continue;
+            }
+            if self.expected == Expected::InScalar && !is_scalar(byte) {
+                self.expected = Expected::CommaOrEnd;
+                if self.open.is_empty() {
+                    return Checked::Whole(at);
+                }
+            }
+            if self.expected != Expected::InScalar && !is_blank(byte) {
+                let Some(expected) = self.token(byte, at) else { return Checked::Fault(at) };
+                self.expected = expected;
+                if expected == Expected::CommaOrEnd && self.open.is_empty() {
+                    return Checked::Whole(at + 1);
+                }
+            }
+            at += 1;
+        }
+        self.fed += bytes.len();
+        Checked::Open
+    }
+
+    /// What may follow `byte`, if it may stand here.
+    fn token(&mut self, byte: u8, at: usize) -> Option<Expected> {
+        use Expected::{Colon, CommaOrEnd, InKey, InScalar, InString, Key, KeyOrEnd, Value, ValueOrEnd};
+        Some(match (self.expected, byte) {
+            (Value | ValueOrEnd, b'{') => {
+                self.open.push(b'}');
+                KeyOrEnd
+            }
+            (Value | ValueOrEnd, b'[') => {
+                self.open.push(b']');
+                ValueOrEnd
+            }
+            (Value | ValueOrEnd | Key | KeyOrEnd, b'"') => {
+                self.string.0 = self.fed + at;
+                if matches!(self.expected, Key | KeyOrEnd) { InKey } else { InString }
+            }
+            (Value | ValueOrEnd, byte) if is_scalar(byte) => InScalar,
+            (CommaOrEnd, b',') if self.open.last() == Some(&b'}') => Key,
+            (CommaOrEnd, b',') | (Colon, b':') => Value,
+            (CommaOrEnd | KeyOrEnd | ValueOrEnd, close) if self.open.last() == Some(&close) => {
+                self.open.pop();
+                CommaOrEnd
+            }
+            _ => return None,
+        })
+    }
+
+    /// Reads on in a string; the index behind what was read, or none if the bytes ended.
+    fn string(&mut self, bytes: &[u8], at: usize) -> Option<usize> {
+        if std::mem::take(&mut self.is_escaped) {
+            return Some(at + 1);
+        }
+        let stop = at + memchr2(b'"', b'\\', &bytes[at..])?;
+        if bytes[stop] == b'\\' {
+            self.is_escaped = true;
+        } else {
+            let is_key = self.expected == Expected::InKey;
+            self.expected = if is_key { Expected::Colon } else { Expected::CommaOrEnd };
+            self.string.1 = self.fed + stop + 1;
+        }
+        Some(stop + 1)
+    }
+
+    /// The first index, counted from the first byte ever fed, that may lie behind the damage. A string just before the
+    /// fault may be one whose quote was lost, so it is searched too.
+    fn suspect(&self, bytes: &[u8], checked: Checked) -> usize {
+        let is_in_string = matches!(self.expected, Expected::InString | Expected::InKey);
+        let (start, end) = self.string;
+        match checked {
+            Checked::Fault(at) if end > start && skip_blank(bytes, end) == at => start,
+            Checked::Fault(at) => at,
+            Checked::Open if is_in_string => start,
+            Checked::Open => bytes.len(),
+            Checked::Whole(end) => end,
+        }
+    }
+}
+
+/// Reads the value at `at` to its end.
+pub fn check(bytes: &[u8], at: usize) -> Checked {
+    match Check::default().feed(&bytes[at..]) {
+        Checked::Whole(length) => Checked::Whole(at + length),
+        Checked::Fault(length) => Checked::Fault(at + length),
+        Checked::Open => Checked::Open,
+    }
+}
+
+const fn is_scalar(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'+' | b'-' | b'.' | b'E')
+}
+
+/// What the broken value stands in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Place {
+    /// Nothing.
+    Top,
+    /// An array that nothing is around.
+    Array,
+    /// The array of an envelope.
+    Envelope,
+    /// The array of an envelope that is itself an element.
+    InnerEnvelope,
+    /// A part of an array that ends between two elements; with `goes_on` more bytes of it can be had.
+    Part { goes_on: bool },
+}
+
+/// Where reading goes on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Resume {
+    /// With an element of the same array.
+    Sibling(usize),
+    /// With a value or a line of text that is in no array.
+    Value(usize),
+    /// What begins here needs more bytes to be judged.
+    Unsure(usize),
+    Nowhere,
+}
+
+/// Where reading goes on behind the broken value at `at`.
+pub fn behind(bytes: &[u8], at: usize, place: Place) -> Resume {
+    let rest = &bytes[at..];
+    let mut check = Check::default();
+    match check.feed(rest) {
+        // Only a parser minds it.
+        Checked::Whole(length) => Resume::Sibling(at + length),
+        checked => {
+            let suspect = check.suspect(rest, checked).max(1).min(rest.len());
+            // A line that was cut behind a colon takes the next one for its value.
+            let line = memmem::find(&rest[..suspect], b"\n{").unwrap_or(suspect);
+            find(bytes, at + line, place)
+        }
+    }
+}
+
+/// The first place from `from` on where reading may go on.
+pub fn find(bytes: &[u8], from: usize, place: Place) -> Resume {
+    let mut at = from;
+    while let Some(found) = memchr2(b'{', b'\n', bytes.get(at..).unwrap_or_default()) {
+        at += found;
+        if bytes[at] == b'\n' {
+            if begins_line(bytes, at + 1) {
+                return Resume::Value(at + 1);
+            }
+        } else if may_begin_record(bytes, at) {
+            match judge(bytes, at, place) {
+                Ok(resume) => return resume,
+                Err(next) => at = next.max(at),
+            }
+        }
+        at += 1;
+    }
+    Resume::Nowhere
+}
+
+/// Whether the line at `at` begins a value or text, and is not the inside of an indented value: in valid JSON a line that
+/// begins with a bracket follows a comma, a colon or an opening bracket.
+fn begins_line(bytes: &[u8], at: usize) -> bool {
+    match bytes.get(at) {
+        None | Some(b'}' | b']' | b'"' | b',' | b':') => false,
+        Some(byte) if is_blank(*byte) => false,
+        Some(_) => !matches!(last_before(bytes, at), Some(b',' | b':' | b'[' | b'{')),
+    }
+}
+
+/// Whether the `{` at `at` opens an object with members, or an empty one, behind a comma or on a new line.
+fn may_begin_record(bytes: &[u8], at: usize) -> bool {
+    matches!(bytes.get(skip_blank(bytes, at + 1)), Some(b'"' | b'}'))
+        && match last_before(bytes, at) {
+            Some(b',') | None => true,
+            _ if bytes[at - 1] == b'\n' => true,
+            Some(b'[' | b':' | b'{') => false,
+            Some(_) => {
+                bytes[..at].iter().rev().take_while(|byte| is_blank(**byte)).any(|byte| *byte == b'\n')
+            }
+        }
+}
+
+fn last_before(bytes: &[u8], at: usize) -> Option<u8> {
+    bytes[..at].iter().rev().copied().find(|byte| !is_blank(*byte))
+}
+
+/// Whether what begins at `start` reads well up to a fitting end; if not, where the search goes on.
+fn judge(bytes: &[u8], start: usize, place: Place) -> Result<Resume, usize> {
+    let believed = if place == Place::Top { Resume::Value(start) } else { Resume::Sibling(start) };
+    let mut at = start;
+    loop {
+        let mut check = Check::default();
+        let rest = &bytes[at..];
+        let end = match check.feed(rest) {
+            Checked::Whole(length) => at + length,
+            // The next broken value; the search behind it begins with the first value before it that reads well.
+            _ if at > start => return Ok(believed),
+            Checked::Open if place == (Place::Part { goes_on: true }) => return Ok(Resume::Unsure(start)),
+            checked => return Err(at + check.suspect(rest, checked)),
+        };
+        let next = skip_blank(bytes, end);
+        match bytes.get(next) {
+            None if place == (Place::Part { goes_on: true }) => return Ok(Resume::Unsure(start)),
+            None => return Ok(believed),
+            Some(b',') if next - start > CONVINCING_BYTES => return Ok(believed),
+            Some(b',') => at = skip_blank(bytes, next + 1),
+            Some(b']') => {
+                // Nothing is around the broken value, so the elements are those of an array whose head was lost.
+                return closes(bytes, next + 1, place).map(|()| Resume::Sibling(start));
+            }
+            Some(_) if ends_value(bytes, end) => return Ok(believed),
+            Some(_) => return Err(next),
+        }
+        if at == bytes.len() {
+            let goes_on = place == (Place::Part { goes_on: true });
+            return Ok(if goes_on { Resume::Unsure(start) } else { believed });
+        }
+    }
+}
+
+/// Whether the bytes behind a closing bracket are what follows the array of `place`; if not, where they stop being so.
+fn closes(bytes: &[u8], at: usize, place: Place) -> Result<(), usize> {
+    let end = match place {
+        // The bracket of the array itself is in a later part.
+        Place::Part { .. } => return Err(at),
+        Place::Top | Place::Array => at,
+        Place::Envelope | Place::InnerEnvelope => {
+            let next = skip_blank(bytes, at);
+            match bytes.get(next) {
+                None => return Ok(()),
+                Some(b'}') => next + 1,
+                Some(b',') => match Check::inside_object().feed(&bytes[next + 1..]) {
+                    Checked::Whole(length) => next + 1 + length,
+                    Checked::Open => return Ok(()),
+                    Checked::Fault(length) => return Err(next + 1 + length),
+                },
+                Some(_) => return Err(next),
+            }
+        }
+    };
+    let next = skip_blank(bytes, end);
+    let fits = match place {
+        Place::InnerEnvelope => matches!(bytes.get(next), None | Some(b',' | b']')),
+        _ => ends_value(bytes, end),
+    };
+    if fits { Ok(()) } else { Err(next) }
+}
+
+/// Whether a value that is in nothing may end at `end`: another one, a new line or nothing follows.
+pub fn ends_value(bytes: &[u8], end: usize) -> bool {
+    let next = skip_blank(bytes, end);
+    match bytes.get(next) {
+        None | Some(b'{' | b'[') => true,
+        Some(b'}' | b']' | b',' | b':' | b'"') => false,
+        Some(_) => memchr(b'\n', &bytes[end..next]).is_some(),
+    }
+}
