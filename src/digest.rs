@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::catalogue::Catalogue;
-use crate::terms::{LogCategory, Reason, Severity};
+use crate::terms::{Reason, Severity};
 
 pub mod unpack;
 mod simd;
@@ -23,11 +23,12 @@ pub mod time;
 pub mod found;
 pub mod tally;
 pub mod event;
+mod pieces;
 
 use event::{Event, EventOptions, Source};
-use fields::Fields;
 use found::{Found, Reader};
-use frame::{Entries, EnvelopeIds, Receiver, Sketch};
+use frame::{Entries, EnvelopeIds};
+use pieces::Pieces;
 use scan::{Mentions, Scanner};
 use table::Header;
 use tally::{Detail, Tally};
@@ -65,6 +66,8 @@ pub enum Framing<'a> {
     Lines,
     /// Elements of an array that began in an earlier piece of the file; they belong to one message.
     Elements(EnvelopeIds<'a>),
+    /// Rows of a CSV export, each a message.
+    Rows(&'a Header),
 }
 
 /// What the middle takes from the configuration.
@@ -231,7 +234,7 @@ impl Middle {
                         pieces.reject_whole(Reason::TooLarge, payload);
                     }
                     Err((reason, plain)) => pieces.reject_whole(reason, &plain),
-                    Ok(plain) => message(&plain, self.options.text_entries, &mut pieces),
+                    Ok(plain) => pieces.message(&plain, self.options.text_entries),
                 }
                 pieces.end_message();
             }
@@ -242,36 +245,27 @@ impl Middle {
                 frame::frame_elements(payload.unwrap_or_default(), &ids, &mut pieces);
                 pieces.end_elements();
             }
+            (Framing::Rows(header), payload) => {
+                let bytes = payload.unwrap_or_default();
+                pieces.rows(bytes, 0, header, true);
+            }
         }
     }
 
-    /// Counts a row of a CSV export; every row is a message.
-    pub fn digest_row(
+    /// Rejects a message of a file, or an element of one, that was too large to be held, after its pieces were scanned.
+    pub fn reject_oversized(
         &self,
-        header: &Header,
-        row: &csv::StringRecord,
+        mentions: Mentions,
+        is_element: bool,
         position: &Position<'_>,
         digest: &mut Digest,
     ) {
-        let input = Input { payload: None, framing: Framing::Lines, timestamp_ms: None, source: *position };
-        let mut pieces = Pieces::new(self, &input, false, digest);
-        pieces.row(header, row);
-        pieces.end_message();
-    }
-
-    /// Rejects a message of a file; what it spells is found all the same.
-    pub fn reject(&self, reason: Reason, bytes: &[u8], position: &Position<'_>, digest: &mut Digest) {
-        digest.tally.messages += 1;
-        digest.tally.reject_message(reason);
-        let mut found = self.reader().text(bytes, Some(reason));
-        found.index = position.index;
-        self.count(digest, &found, None, || self.source(position, None));
-    }
-
-    /// Rejects a record of a file that was too large to be held, after its pieces were scanned.
-    pub fn reject_oversized(&self, mentions: Mentions, position: &Position<'_>, digest: &mut Digest) {
-        digest.tally.messages += 1;
-        digest.tally.reject_message(Reason::TooLarge);
+        if is_element {
+            digest.tally.rejected_records[Reason::TooLarge as usize] += 1;
+        } else {
+            digest.tally.messages += 1;
+            digest.tally.reject_message(Reason::TooLarge);
+        }
         let mut found = self.reader().mentioned(mentions, &[], Some(Reason::TooLarge));
         found.index = position.index;
         self.count(digest, &found, None, || self.source(position, None));
@@ -326,264 +320,3 @@ fn failpoint(bytes: &[u8]) {
 
 #[cfg(not(feature = "failpoints"))]
 fn failpoint(_: &[u8]) {}
-
-/// Cuts one unpacked Kafka message.
-fn message(plain: &[u8], entries: Entries, pieces: &mut Pieces<'_, '_>) {
-    if plain.iter().all(|byte| byte.is_ascii_whitespace() || *byte == 0) {
-        pieces.reject_whole(Reason::Empty, &[]);
-        return;
-    }
-    match Header::detect(plain) {
-        Some(header) => {
-            for row in table::reader(plain).byte_records().skip(1) {
-                match row.map(csv::StringRecord::from_byte_record) {
-                    Ok(Ok(row)) => pieces.row(&header, &row),
-                    Ok(Err(invalid)) => {
-                        pieces.broken(invalid.into_byte_record().as_slice(), Reason::InvalidUtf8);
-                    }
-                    Err(_) => pieces.broken(&[], Reason::UnknownShape),
-                }
-            }
-        }
-        None => frame::frame(plain, entries, &mut MessagePieces(pieces)),
-    }
-}
-
-/// Pieces of one Kafka message: lines in it are entries, not messages.
-struct MessagePieces<'p, 'm, 'd>(&'p mut Pieces<'m, 'd>);
-
-impl Receiver for MessagePieces<'_, '_, '_> {
-    fn record(&mut self, bytes: &[u8], sketch: &Sketch<'_>, ids: &EnvelopeIds<'_>) -> bool {
-        self.0.piece(bytes, sketch, ids)
-    }
-    fn text(&mut self, bytes: &[u8]) {
-        self.0.entry(bytes);
-    }
-    fn broken(&mut self, bytes: &[u8], reason: Reason) {
-        self.0.broken(bytes, reason);
-    }
-}
-
-/// Turns pieces into counts and keeps the books of their message.
-struct Pieces<'m, 'd> {
-    middle: &'m Middle,
-    digest: &'d mut Digest,
-    position: Position<'m>,
-    timestamp_ms: Option<Millis>,
-    /// A panic costs the piece it came from; only on the second try, after one happened.
-    isolate: bool,
-    /// Pieces of the current message that gave a record or a text entry.
-    used: u32,
-    broken: tally::Rejections,
-    first_broken: Option<Reason>,
-}
-
-impl<'m, 'd> Pieces<'m, 'd> {
-    fn new(middle: &'m Middle, input: &Input<'m>, isolate: bool, digest: &'d mut Digest) -> Self {
-        Self {
-            middle,
-            digest,
-            position: input.source,
-            timestamp_ms: input.timestamp_ms,
-            isolate,
-            used: 0,
-            broken: [0; Reason::ALL.len()],
-            first_broken: None,
-        }
-    }
-
-    /// Counts a record; false if it is no JSON after all.
-    fn piece(&mut self, bytes: &[u8], sketch: &Sketch<'_>, ids: &EnvelopeIds<'_>) -> bool {
-        if !self.isolate {
-            return self.record_bytes(bytes, sketch, ids);
-        }
-        let (middle, position, timestamp_ms) = (self.middle, self.position, self.timestamp_ms);
-        let alone = catch_unwind(AssertUnwindSafe(|| {
-            let mut digest = Digest::default();
-            let input = Input { payload: None, framing: Framing::Lines, timestamp_ms, source: position };
-            let mut pieces = Pieces::new(middle, &input, false, &mut digest);
-            let is_json = pieces.record_bytes(bytes, sketch, ids);
-            let books = (pieces.used, pieces.broken, pieces.first_broken);
-            (digest, books, is_json)
-        }));
-        match alone {
-            Ok((digest, (used, broken, first_broken), is_json)) => {
-                self.digest.merge(digest);
-                self.used += used;
-                self.broken.iter_mut().zip(broken).for_each(|(ours, theirs)| *ours += theirs);
-                self.first_broken = self.first_broken.or(first_broken);
-                self.position.index += u32::from(is_json);
-                is_json
-            }
-            Err(_) => {
-                self.note_broken(Reason::Internal);
-                true
-            }
-        }
-    }
-
-    /// A record: a success that needs no parse is only counted.
-    fn record_bytes(&mut self, bytes: &[u8], sketch: &Sketch<'_>, ids: &EnvelopeIds<'_>) -> bool {
-        failpoint_record(bytes);
-        let unusable = if bytes.len() > self.middle.options.max_message_bytes {
-            Some(Reason::TooLarge)
-        } else {
-            sketch.is_deep.then_some(Reason::TooDeep)
-        };
-        if let Some(reason) = unusable {
-            self.broken(bytes, reason);
-            return true;
-        }
-        let Ok(text) = simdutf8::basic::from_utf8(bytes) else {
-            self.broken(bytes, Reason::InvalidUtf8);
-            return true;
-        };
-        if let Some(category) = plain_success(sketch)
-            && !self.middle.options.dedupe_sign_ins
-            && !Scanner::needs_parse(bytes)
-        {
-            self.used += 1;
-            self.position.index += 1;
-            self.digest.tally.add_success(category);
-            return true;
-        }
-        let without_nul;
-        let text = if sketch.odd && text.contains('\0') {
-            without_nul = text.replace('\0', " ");
-            &without_nul
-        } else {
-            text
-        };
-        match Fields::from_json(text) {
-            Ok(fields) => {
-                let found = self.middle.reader().record(fields, &[text.as_bytes()], ids);
-                self.found(found);
-            }
-            Err(error) if error.to_string().starts_with("recursion limit") => {
-                self.broken(bytes, Reason::TooDeep);
-            }
-            Err(_) => return false,
-        }
-        true
-    }
-
-    fn row(&mut self, header: &Header, row: &csv::StringRecord) {
-        let cells: Vec<&[u8]> = row.iter().map(str::as_bytes).collect();
-        let found = self.middle.reader().record(header.fields(row), &cells, &EnvelopeIds::default());
-        self.found(found);
-    }
-
-    fn found(&mut self, mut found: Found<'_>) {
-        found.index = self.position.index;
-        self.position.index += 1;
-        self.used += 1;
-        if let (Some(app), Some(diagnosis)) = (self.middle.app(&found), &mut found.diagnosis)
-            && let Some(severity) = app.severity
-        {
-            diagnosis.verdict.severity = severity;
-        }
-        let dedupe = match found.kind {
-            crate::terms::Kind::Refresh => true,
-            crate::terms::Kind::SignIn => self.middle.options.dedupe_sign_ins,
-            _ => false,
-        };
-        if dedupe {
-            let source = self.middle.source(&self.position, self.timestamp_ms);
-            let (key, timestamp_ms) = (found.dedupe_key(), self.timestamp_ms);
-            self.digest.held.push(Held { key, found: found.into_owned(), timestamp_ms, source });
-        } else {
-            self.count(&found);
-        }
-    }
-
-    fn count(&mut self, found: &Found<'_>) {
-        let (middle, position, timestamp_ms) = (self.middle, self.position, self.timestamp_ms);
-        middle.count(self.digest, found, timestamp_ms, || middle.source(&position, timestamp_ms));
-    }
-
-    fn entry(&mut self, bytes: &[u8]) {
-        if simdutf8::basic::from_utf8(bytes).is_err() {
-            return self.broken(bytes, Reason::InvalidUtf8);
-        }
-        let mut found = self.middle.reader().text(bytes, None);
-        found.index = self.position.index;
-        self.position.index += 1;
-        self.used += 1;
-        self.count(&found);
-    }
-
-    fn broken(&mut self, bytes: &[u8], reason: Reason) {
-        let mut found = self.middle.reader().text(bytes, Some(reason));
-        found.index = self.position.index;
-        self.note_broken(reason);
-        self.count(&found);
-    }
-
-    fn note_broken(&mut self, reason: Reason) {
-        self.broken[reason as usize] += 1;
-        self.first_broken.get_or_insert(reason);
-        self.position.index += 1;
-    }
-
-    /// Rejects the message as a whole; what its bytes spell is still found.
-    fn reject_whole(&mut self, reason: Reason, bytes: &[u8]) {
-        self.broken(bytes, reason);
-        if reason == Reason::NullPayload {
-            self.end_message();
-        }
-    }
-
-    /// Closes the books of a message: it is rejected if nothing in it was of use, else its broken pieces are.
-    fn end_message(&mut self) {
-        self.digest.tally.messages += 1;
-        match self.first_broken {
-            Some(reason) if self.used == 0 => self.digest.tally.reject_message(reason),
-            _ => self.end_elements(),
-        }
-        self.used = 0;
-        self.broken = [0; Reason::ALL.len()];
-        self.first_broken = None;
-        self.position.offset += 1;
-        self.position.index = 0;
-    }
-
-    /// Closes a piece of a message whose end comes later.
-    fn end_elements(&mut self) {
-        let ours = &mut self.digest.tally.rejected_records;
-        ours.iter_mut().zip(self.broken).for_each(|(ours, count)| *ours += count);
-    }
-}
-
-impl Receiver for Pieces<'_, '_> {
-    fn record(&mut self, bytes: &[u8], sketch: &Sketch<'_>, ids: &EnvelopeIds<'_>) -> bool {
-        self.piece(bytes, sketch, ids)
-    }
-    fn text(&mut self, bytes: &[u8]) {
-        self.entry(bytes);
-    }
-    fn broken(&mut self, bytes: &[u8], reason: Reason) {
-        Pieces::broken(self, bytes, reason);
-    }
-    fn message_end(&mut self) {
-        self.end_message();
-    }
-}
-
-#[cfg(feature = "failpoints")]
-fn failpoint_record(bytes: &[u8]) {
-    failpoint(bytes);
-}
-
-#[cfg(not(feature = "failpoints"))]
-fn failpoint_record(_: &[u8]) {}
-
-/// The log of a sign-in that says success at its first level in the plainest way; anything else is parsed.
-fn plain_success(sketch: &Sketch<'_>) -> Option<LogCategory> {
-    if sketch.odd || !matches!(sketch.result_type, Some(b"\"0\"" | b"0")) {
-        return None;
-    }
-    let category = std::str::from_utf8(sketch.category?).ok()?;
-    let is_sign_in = category.len() >= 10
-        && category.as_bytes()[category.len() - 10..].eq_ignore_ascii_case(b"SignInLogs");
-    is_sign_in.then(|| found::log_category_of(category))
-}

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use anyhow::Context;
 use encoding_rs_io::DecodeReaderBytesBuilder;
@@ -12,7 +12,7 @@ use flate2::bufread::MultiGzDecoder;
 use walkdir::WalkDir;
 
 use crate::digest::frame::EnvelopeIds;
-use crate::digest::unpack::{is_gzip, is_zstd};
+use crate::digest::unpack::{HALF_CHARACTER, is_gzip, is_zstd};
 use crate::digest::{Digest, Framing, Input, Middle, Position};
 use crate::terms::Reason;
 use feed::Piece;
@@ -103,13 +103,69 @@ const BUFFER_BYTES: usize = 256 * 1024;
 
 /// Takes marks off; UTF-16 becomes UTF-8.
 fn decoded(head: &[u8], plain: impl Read + Send + 'static) -> Box<dyn Read + Send> {
-    let is_marked = matches!(head, [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0xef, 0xbb, 0xbf, ..]);
-    if !is_marked {
+    let is_utf16 = matches!(head, [0xff, 0xfe, ..] | [0xfe, 0xff, ..]);
+    if !is_utf16 && !head.starts_with(b"\xef\xbb\xbf") {
         return Box::new(plain);
     }
-    Box::new(
-        DecodeReaderBytesBuilder::new().bom_override(true).strip_bom(true).utf8_passthru(true).build(plain),
-    )
+    let mut builder = DecodeReaderBytesBuilder::new();
+    builder.bom_override(true).strip_bom(true).utf8_passthru(true);
+    if !is_utf16 {
+        return Box::new(builder.build(plain));
+    }
+    let is_odd = Arc::new(AtomicBool::new(false));
+    let pairs = Pairs { inner: plain, is_odd: Arc::clone(&is_odd), last: None, is_whole: true };
+    Box::new(builder.build(pairs).chain(HalfCharacter { is_odd, rest: HALF_CHARACTER }))
+}
+
+/// Bytes of UTF-16 without the odd one at their end.
+struct Pairs<R> {
+    inner: R,
+    is_odd: Arc<AtomicBool>,
+    /// Held back, for it may be the odd one.
+    last: Option<u8>,
+    /// The bytes so far are whole pairs.
+    is_whole: bool,
+}
+
+impl<R: Read> Read for Pairs<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let count = self.inner.read(buffer)?;
+            let Some(before_end) = count.checked_sub(1) else {
+                if buffer.is_empty() {
+                    return Ok(0);
+                }
+                self.is_odd.store(!self.is_whole, Ordering::Relaxed);
+                let last = self.last.take().filter(|_| self.is_whole);
+                return Ok(last.map_or(0, |last| {
+                    buffer[0] = last;
+                    1
+                }));
+            };
+            self.is_whole ^= count % 2 == 1;
+            match self.last.replace(buffer[before_end]) {
+                Some(held) => {
+                    buffer.copy_within(..before_end, 1);
+                    buffer[0] = held;
+                    return Ok(count);
+                }
+                None if before_end > 0 => return Ok(before_end),
+                None => {}
+            }
+        }
+    }
+}
+
+/// Stands behind UTF-16 that ends in the middle of a character.
+struct HalfCharacter {
+    is_odd: Arc<AtomicBool>,
+    rest: &'static [u8],
+}
+
+impl Read for HalfCharacter {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.is_odd.load(Ordering::Relaxed) { self.rest.read(buffer) } else { Ok(0) }
+    }
 }
 
 type Peeked<R> = io::Chain<io::Cursor<Vec<u8>>, R>;
@@ -151,22 +207,14 @@ pub fn digest_piece(middle: &Middle, piece: &Piece, position: &Position<'_>, dig
             let ends_whole = matches!(bytes.trim_ascii_end().last(), None | Some(b'}' | b','));
             digest.tally.rejected_records[Reason::InvalidJson as usize] += u64::from(*is_cut && ends_whole);
         }
-        Piece::Rows { header, rows, invalid } => {
-            let mut position = *position;
-            for row in rows {
-                // Cells with their commas and line ends; quotes are gone by now.
-                digest.tally.bytes += (row.as_slice().len() + row.len() + 1) as u64;
-                middle.digest_row(header, row, &position, digest);
-                position.offset += 1;
-            }
-            for row in invalid {
-                middle.reject(Reason::InvalidUtf8, row, &position, digest);
-                position.offset += 1;
-            }
+        Piece::Rows { header, bytes, header_bytes } => {
+            digest.tally.bytes += *header_bytes as u64;
+            digest.merge(middle.digest(&[input(&bytes[*header_bytes..], Framing::Rows(header))]));
         }
-        Piece::Oversized { mentions, bytes } => {
+        Piece::Oversized { mentions, bytes, ends_array } => {
             digest.tally.bytes += bytes;
-            middle.reject_oversized(mentions.clone(), position, digest);
+            digest.tally.messages += u64::from(*ends_array == Some(true));
+            middle.reject_oversized(mentions.clone(), ends_array.is_some(), position, digest);
         }
     }
 }

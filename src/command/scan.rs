@@ -118,7 +118,8 @@ impl Scan {
                     lines.push('\n');
                 }
                 tally.merge(digest.tally);
-                if let Piece::Lines(bytes) | Piece::Elements { bytes, .. } = piece {
+                if let Piece::Lines(bytes) | Piece::Elements { bytes, .. } | Piece::Rows { bytes, .. } = piece
+                {
                     feed.recycle(bytes);
                 }
                 terminal::print(&lines)
@@ -170,7 +171,7 @@ impl Scan {
             let position = Position { topic: &name, ..Position::default() };
             files::digest_piece(&self.middle, &piece, &position, &mut digest);
             self.admit(&mut digest);
-            if let Piece::Lines(bytes) | Piece::Elements { bytes, .. } = piece {
+            if let Piece::Lines(bytes) | Piece::Elements { bytes, .. } | Piece::Rows { bytes, .. } = piece {
                 spare = Some(bytes);
             }
         }
@@ -237,7 +238,7 @@ impl Place {
         let elements = tally.records.iter().flatten().sum::<u64>() + tally.duplicates.iter().sum::<u64>();
         let rejected: u64 = tally.rejected_records.iter().sum();
         self.index = match piece {
-            Piece::Elements { is_last: false, .. } => {
+            Piece::Elements { is_last: false, .. } | Piece::Oversized { ends_array: Some(false), .. } => {
                 self.index.saturating_add(u32::try_from(elements + rejected).unwrap_or(u32::MAX))
             }
             _ => 0,

@@ -7,9 +7,13 @@
 use memchr::{memchr, memmem};
 
 use super::resume::{self, Checked, Place, Resume};
-use super::simd::string_stop;
 use super::structure::{Walk, Walker};
 use crate::terms::Reason;
+pub use opening::{Opening, opening};
+use token::{is_json, scalar_length, skip_blank, skip_comma, string};
+
+mod opening;
+pub(super) mod token;
 
 /// Envelopes inside envelopes that are followed; deeper ones are read as records.
 const ENVELOPE_DEPTH: u8 = 4;
@@ -70,41 +74,6 @@ pub fn frame_elements(bytes: &[u8], ids: &EnvelopeIds<'_>, receiver: &mut impl R
 
 /// What stands before and behind it was read elsewhere.
 const PART: Place = Place::Part { goes_on: false };
-
-/// What a piece of a file begins with, for a reader that holds only a part of it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Opening<'a> {
-    /// An array of records; its elements begin at this index.
-    Elements { at: usize, ids: EnvelopeIds<'a> },
-    /// A value that must be read whole, or text.
-    Other,
-}
-
-/// Looks for an array of records whose elements may be read one after another.
-pub fn opening(bytes: &[u8]) -> Opening<'_> {
-    struct Nobody;
-    impl Receiver for Nobody {
-        fn record(&mut self, _: &[u8], _: &Sketch<'_>, _: &EnvelopeIds<'_>) -> bool {
-            true
-        }
-        fn text(&mut self, _: &[u8]) {}
-        fn broken(&mut self, _: &[u8], _: Reason) {}
-    }
-    let framer = Framer { bytes, entries: Entries::Lines, receiver: &mut Nobody, is_wary: false };
-    let at = skip_blank(bytes, 0);
-    if at == bytes.len() {
-        return Opening::Other;
-    }
-    let mut ids = EnvelopeIds::default();
-    match framer.opens(at) {
-        Opens::Array => Opening::Elements { at: at + 1, ids },
-        Opens::Object => match framer.members(at + 1, 1, &mut ids, false) {
-            Some(Object::Envelope { at }) if bytes[at] == b'[' => Opening::Elements { at: at + 1, ids },
-            _ => Opening::Other,
-        },
-        Opens::Text => Opening::Other,
-    }
-}
 
 /// Where an object ends, or the records of an envelope begin.
 enum Object<'a> {
@@ -520,65 +489,6 @@ fn is_envelope_key(name: &[u8]) -> bool {
         7 => name.eq_ignore_ascii_case(b"records"),
         9 => name.eq_ignore_ascii_case(b"refreshes"),
         _ => false,
-    }
-}
-
-fn is_json(bytes: &[u8]) -> bool {
-    serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
-}
-
-/// Blank between JSON tokens; NUL too, which some writers pad with, and form feeds, which end pages of text.
-pub(super) const fn is_blank(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | 0x0c | 0)
-}
-
-pub(super) fn skip_blank(bytes: &[u8], mut at: usize) -> usize {
-    loop {
-        match bytes.get(at) {
-            Some(byte) if is_blank(*byte) => at += 1,
-            // Files that were appended to one another have marks in their middle.
-            Some(0xef) if bytes[at..].starts_with(b"\xef\xbb\xbf") => at += 3,
-            _ => return at,
-        }
-    }
-}
-
-/// Behind the comma at `at`, if there is one.
-fn skip_comma(bytes: &[u8], at: usize) -> usize {
-    let at = skip_blank(bytes, at);
-    if bytes.get(at) == Some(&b',') { at + 1 } else { at }
-}
-
-fn scalar_length(bytes: &[u8]) -> usize {
-    bytes
-        .iter()
-        .position(|byte| !matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'+' | b'-' | b'.' | b'E'))
-        .unwrap_or(bytes.len())
-}
-
-struct JsonString {
-    start: usize,
-    /// Behind the closing quote.
-    end: usize,
-    /// An escape in it.
-    odd: bool,
-    /// A byte below 0x20 in it.
-    control: bool,
-}
-
-/// Reads the string whose opening quote is at `start`.
-#[inline]
-fn string(bytes: &[u8], start: usize) -> Option<JsonString> {
-    let mut at = start + 1;
-    let (mut odd, mut control) = (false, false);
-    loop {
-        let stop = string_stop(bytes, at)?;
-        control |= stop.control;
-        if bytes[stop.at] == b'"' {
-            return Some(JsonString { start, end: stop.at + 1, odd, control });
-        }
-        odd = true;
-        at = stop.at + 2;
     }
 }
 

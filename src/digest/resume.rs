@@ -10,7 +10,7 @@
 
 use memchr::{memchr, memchr2, memmem};
 
-use super::frame::{is_blank, skip_blank};
+use super::frame::token::{is_blank, skip_blank};
 
 /// Bytes that are read well behind a place before it is believed without a look at the end of its array. Lists inside
 /// records are shorter.

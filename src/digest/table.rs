@@ -1,4 +1,11 @@
-//! Recognises CSV exports: the portal's download and Log Analytics' (`domain` §1.5).
+//! CSV exports: the portal's download and Log Analytics' (`domain` §1.5).
+//!
+//! A quoted cell may go over lines, so a quote that is never closed would take all rows behind it for its cell. A quote
+//! is the end of its cell only before a comma or a line end; where another byte follows, or the input ends first, the row
+//! is broken, and reading goes on with the next line that reads like a row.
+
+use csv::ByteRecord;
+use memchr::{memchr, memchr3};
 
 use super::fields::Fields;
 
@@ -6,6 +13,7 @@ use super::fields::Fields;
 #[derive(Clone, Debug)]
 pub struct Header {
     names: Vec<String>,
+    line_bytes: usize,
 }
 
 /// A header line that is looked at, in bytes; the portal's has 1,200.
@@ -19,13 +27,14 @@ impl Header {
             return None;
         }
         let head = &bytes[..bytes.len().min(HEADER_BYTES)];
-        let line = &head[..memchr::memchr(b'\n', head).unwrap_or(head.len())];
+        let line = &head[..memchr(b'\n', head).map_or(head.len(), |end| end + 1)];
         if !line.contains(&b',') {
             return None;
         }
-        let mut record = csv::StringRecord::new();
-        reader(line).read_record(&mut record).ok()?;
-        let names: Vec<String> = record.iter().map(|name| name.trim().to_ascii_lowercase()).collect();
+        let mut cells = ByteRecord::new();
+        read_row(line, 0, true, &mut cells);
+        let cells = csv::StringRecord::from_byte_record(cells).ok()?;
+        let names: Vec<String> = cells.iter().map(|name| name.trim().to_ascii_lowercase()).collect();
         let has = |wanted: &[&str]| names.iter().any(|name| wanted.contains(&name.as_str()));
         let says_outcome = has(&["resulttype", "sign-in error code", "errorcode", "status"]);
         let says_what = has(&[
@@ -40,7 +49,12 @@ impl Header {
             "requestid",
             "refreshtype",
         ]);
-        (says_outcome && says_what).then_some(Self { names })
+        (says_outcome && says_what).then_some(Self { names, line_bytes: line.len() })
+    }
+
+    /// Bytes of the line of the header, its end included.
+    pub const fn line_bytes(&self) -> usize {
+        self.line_bytes
     }
 
     /// The members of a row. Of columns with the same name the last one that holds something wins.
@@ -53,9 +67,185 @@ impl Header {
     }
 }
 
-/// A reader that takes rows of any width, the header among them.
-pub fn reader<R: std::io::Read>(input: R) -> csv::Reader<R> {
-    csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(input)
+/// A row of an export.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Row<'a> {
+    Whole(&'a [u8]),
+    /// A quote in it is open.
+    Broken(&'a [u8]),
+}
+
+/// Cuts rows.
+#[derive(Debug)]
+pub struct Rows<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    /// Cells of a row.
+    width: usize,
+    /// A quoted cell was still open at the end of the bytes.
+    has_met_end: bool,
+    cells: ByteRecord,
+}
+
+impl<'a> Rows<'a> {
+    /// The rows from `at` on.
+    pub fn new(bytes: &'a [u8], at: usize, header: &Header) -> Self {
+        Self { bytes, at, width: header.names.len(), has_met_end: false, cells: ByteRecord::new() }
+    }
+
+    /// The cells of the last whole row.
+    pub fn take_cells(&mut self) -> ByteRecord {
+        std::mem::take(&mut self.cells)
+    }
+
+    /// Where the next row ends.
+    pub fn next_end(&mut self) -> Option<usize> {
+        self.next().map(|_| self.at)
+    }
+
+    /// Where the last row ends that can be told to be whole, at least one of about `limit` bytes in all; `is_final` if
+    /// nothing follows these bytes.
+    pub fn whole(&mut self, limit: usize, is_final: bool) -> usize {
+        let mut end = 0;
+        while end < limit && self.next().is_some() {
+            let is_told = self.at < self.bytes.len() && !self.has_met_end;
+            if !is_told && !is_final {
+                return end;
+            }
+            end = self.at;
+        }
+        if is_final && end < limit { self.bytes.len() } else { end }
+    }
+
+    /// The cells of the row at `at`, or where it is broken.
+    fn read(&mut self, at: usize, is_lenient: bool) -> Read {
+        self.cells.clear();
+        read_row(self.bytes, at, is_lenient, &mut self.cells)
+    }
+
+    /// The row at `start` whose cell at `cell` is broken: whole all the same if a quote inside of a cell is all that is
+    /// wrong with it.
+    fn mend(&mut self, start: usize, cell: usize) -> Row<'a> {
+        let line_end = line_end(self.bytes, cell);
+        let line = &self.bytes[start..line_end];
+        self.cells.clear();
+        if let Read::Row(end) = read_row(line, 0, true, &mut self.cells)
+            && end == line.len()
+            && self.cells.len() == self.width
+        {
+            self.at = line_end;
+            return Row::Whole(line);
+        }
+        let mut at = line_end;
+        while at < self.bytes.len() && !self.begins_row(at) {
+            at = self::line_end(self.bytes, at);
+        }
+        self.at = at;
+        Row::Broken(&self.bytes[start..at])
+    }
+
+    /// Whether a row begins with the line at `at`: it reads well and has the right number of cells, or the line has as
+    /// many commas as a row and is another broken one.
+    fn begins_row(&mut self, at: usize) -> bool {
+        let is_whole = match self.read(at, false) {
+            Read::Row(_) => self.cells.len() == self.width,
+            Read::Open(_) => {
+                self.has_met_end = true;
+                false
+            }
+            Read::Malformed(_) => false,
+        };
+        let line = &self.bytes[at..line_end(self.bytes, at)];
+        is_whole || memchr::memchr_iter(b',', line).count() + 1 >= self.width
+    }
+}
+
+impl<'a> Iterator for Rows<'a> {
+    type Item = Row<'a>;
+
+    fn next(&mut self) -> Option<Row<'a>> {
+        let blank = self.bytes[self.at..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        self.at += blank;
+        let start = self.at;
+        if start == self.bytes.len() {
+            return None;
+        }
+        Some(match self.read(start, false) {
+            Read::Row(end) => {
+                self.at = end;
+                Row::Whole(&self.bytes[start..end])
+            }
+            Read::Malformed(cell) => self.mend(start, cell),
+            Read::Open(cell) => {
+                self.has_met_end = true;
+                self.mend(start, cell)
+            }
+        })
+    }
+}
+
+enum Read {
+    /// Behind its line end.
+    Row(usize),
+    /// Behind the closing quote of the cell at this index something else than a comma or a line end follows.
+    Malformed(usize),
+    /// The bytes ended in the quoted cell at this index.
+    Open(usize),
+}
+
+/// Behind the end of the line at `at`.
+fn line_end(bytes: &[u8], at: usize) -> usize {
+    memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |length| at + length + 1)
+}
+
+/// Reads the row at `at`. If `is_lenient`, what follows a closing quote belongs to the cell.
+fn read_row(bytes: &[u8], mut at: usize, is_lenient: bool, cells: &mut ByteRecord) -> Read {
+    loop {
+        let start = at;
+        let mut content = Vec::new();
+        if bytes.get(at) == Some(&b'"') {
+            let Some(close) = closing_quote(bytes, start + 1) else { return Read::Open(start) };
+            if !is_lenient && !matches!(bytes.get(close + 1), None | Some(b',' | b'\r' | b'\n')) {
+                return Read::Malformed(start);
+            }
+            unquote(&bytes[start + 1..close], &mut content);
+            at = close + 1;
+        }
+        let rest = &bytes[at..];
+        let length = memchr3(b',', b'\r', b'\n', rest).unwrap_or(rest.len());
+        if content.is_empty() {
+            cells.push_field(&rest[..length]);
+        } else {
+            content.extend_from_slice(&rest[..length]);
+            cells.push_field(&content);
+        }
+        at += length;
+        match bytes.get(at) {
+            Some(b',') => at += 1,
+            Some(b'\r') if bytes.get(at + 1) == Some(&b'\n') => return Read::Row(at + 2),
+            Some(_) => return Read::Row(at + 1),
+            None => return Read::Row(at),
+        }
+    }
+}
+
+/// The quote that ends a cell; two in a row are one in its text.
+fn closing_quote(bytes: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        at += memchr(b'"', bytes.get(at..)?)?;
+        if bytes.get(at + 1) != Some(&b'"') {
+            return Some(at);
+        }
+        at += 2;
+    }
+}
+
+fn unquote(mut quoted: &[u8], content: &mut Vec<u8>) {
+    while let Some(quote) = memchr(b'"', quoted) {
+        content.extend_from_slice(&quoted[..=quote]);
+        quoted = quoted.get(quote + 2..).unwrap_or_default();
+    }
+    content.extend_from_slice(quoted);
 }
 
 #[cfg(test)]
@@ -68,5 +258,42 @@ mod tests {
         assert!(Header::detect(b"\"TimeGenerated [UTC]\",ResultType,Status\r\n").is_some());
         assert!(Header::detect(b"status, failed, and more text\n").is_none());
         assert!(Header::detect(b"{\"status\":1,\"request id\":2}").is_none());
+    }
+
+    /// Rows as they are cut, broken ones marked, and the cells of the whole ones.
+    fn rows(text: &str) -> Vec<String> {
+        let header = Header::detect(b"Status,Request ID,Note").unwrap();
+        let mut rows = Rows::new(text.as_bytes(), 0, &header);
+        let mut found = Vec::new();
+        while let Some(row) = rows.next() {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            found.push(match row {
+                Row::Broken(bytes) => format!("broken {}", text(bytes)),
+                Row::Whole(_) => rows.take_cells().iter().map(text).collect::<Vec<_>>().join("|"),
+            });
+        }
+        found
+    }
+
+    #[test]
+    fn cells_are_read_with_their_quotes_and_line_ends() {
+        assert_eq!(
+            rows("a,b,c\r\n\"x,\"\"y\",\"two\nlines\",\n\nd,e\n"),
+            ["a|b|c", "x,\"y|two\nlines|", "d|e"]
+        );
+        assert_eq!(rows("a\"b,\"\",c"), ["a\"b||c"]);
+    }
+
+    #[test]
+    fn a_row_with_an_open_quote_is_broken_alone() {
+        assert_eq!(rows("a,\"b,c\nd,e,f\n"), ["broken a,\"b,c\n", "d|e|f"]);
+        assert_eq!(rows("a,b,\"c\nd,\"e\",f\n"), ["broken a,b,\"c\n", "d|e|f"]);
+        assert_eq!(rows("\"a,\"b\",\"c\"\n\"d\",\"e\",\"f\"\n"), ["broken \"a,\"b\",\"c\"\n", "d|e|f"]);
+        assert_eq!(rows("\"a\",\"b\",\"c\n\"d\",\"e\",\"f\"\n"), ["broken \"a\",\"b\",\"c\n", "d|e|f"]);
+        // Two of them; one that goes over lines.
+        assert_eq!(rows("a,\"b,c\nd,\"e,f\ng,h,i"), ["broken a,\"b,c\n", "broken d,\"e,f\n", "g|h|i"]);
+        assert_eq!(rows("a,\"b\nx\nmore,\"c\nd,e,f"), ["broken a,\"b\nx\nmore,\"c\n", "d|e|f"]);
+        // A quote inside of a cell is none.
+        assert_eq!(rows("a,\"so \"b\" is\",c\nd,e,f"), ["a|so b\" is\"|c", "d|e|f"]);
     }
 }

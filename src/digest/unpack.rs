@@ -10,8 +10,9 @@ use crate::terms::Reason;
 /// The plain bytes, or why there are none and whatever was unpacked before.
 pub type Unpacked<'a> = Result<Cow<'a, [u8]>, (Reason, Cow<'a, [u8]>)>;
 
+/// Whether it is gzip, or was cut so early that it says no more than that.
 pub fn is_gzip(bytes: &[u8]) -> bool {
-    bytes.starts_with(&[0x1f, 0x8b, 0x08])
+    matches!(bytes, [0x1f, 0x8b] | [0x1f, 0x8b, 0x08, ..])
 }
 
 pub fn is_zstd(bytes: &[u8]) -> bool {
@@ -44,6 +45,9 @@ fn inflate<'a>(decoder: impl Read, max_bytes: usize) -> Unpacked<'a> {
     }
 }
 
+/// What UTF-16 that ends in the middle of a character becomes: a line that is no UTF-8, so that it is rejected.
+pub const HALF_CHARACTER: &[u8] = b"\n\xff";
+
 /// Removes a byte order mark; UTF-16 with one becomes UTF-8.
 pub fn decode_text(bytes: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
     let utf16 = match bytes.as_ref() {
@@ -60,7 +64,11 @@ pub fn decode_text(bytes: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
     let units = bytes[2..].chunks_exact(2).map(|pair| utf16([pair[0], pair[1]]));
     let text: String =
         char::decode_utf16(units).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)).collect();
-    Cow::Owned(text.into_bytes())
+    let mut text = text.into_bytes();
+    if bytes.len() % 2 == 1 {
+        text.extend_from_slice(HALF_CHARACTER);
+    }
+    Cow::Owned(text)
 }
 
 #[cfg(test)]
@@ -97,6 +105,7 @@ mod tests {
         let packed = gzip("AADSTS50126 ".repeat(10_000).as_bytes());
         let (reason, kept) = unpack(&packed[..packed.len() / 2], 1 << 20).unwrap_err();
         assert!(reason == Reason::BadCompression && kept.starts_with(b"AADSTS50126"), "{} bytes", kept.len());
+        assert_eq!(unpack(&packed[..2], 9).unwrap_err().0, Reason::BadCompression);
     }
 
     #[test]
@@ -104,5 +113,6 @@ mod tests {
         assert_eq!(unpack(b"\xef\xbb\xbfx", 9).unwrap().as_ref(), b"x");
         assert_eq!(unpack(b"\xff\xfeA\0B\0", 9).unwrap().as_ref(), b"AB");
         assert_eq!(unpack(b"\xfe\xff\0A\0B", 9).unwrap().as_ref(), b"AB");
+        assert_eq!(unpack(b"\xfe\xff\0A\0", 9).unwrap().as_ref(), b"A\n\xff");
     }
 }

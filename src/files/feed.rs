@@ -8,18 +8,16 @@ use std::sync::Arc;
 
 use crate::digest::Middle;
 use crate::digest::frame::{Opening, opening};
+use crate::digest::resume::{self, Check, Checked, Place, Resume};
 use crate::digest::scan::{Mentions, OVERLAP};
 use crate::digest::structure::{Walk, Walker};
-use crate::digest::table::{Header, reader};
+use crate::digest::table::{Header, Rows};
 
 use super::buffer::Buffer;
 use super::cut;
 
 /// Bytes a piece: large enough to make handing over cheap, small enough to stay in a core's cache.
 const BLOCK_BYTES: usize = 256 * 1024;
-
-/// Rows of a CSV export a piece.
-const ROWS: usize = 512;
 
 /// A piece of a file.
 #[derive(Debug)]
@@ -33,16 +31,18 @@ pub enum Piece {
         /// The file ended inside the array.
         is_cut: bool,
     },
+    /// Rows of a CSV export; the first piece begins with the line of the header.
     Rows {
         header: Arc<Header>,
-        rows: Vec<csv::StringRecord>,
-        /// Rows that were no UTF-8.
-        invalid: Vec<Vec<u8>>,
+        bytes: Buffer,
+        header_bytes: usize,
     },
     /// A record or line above the limit, and what its bytes spelled.
     Oversized {
         mentions: Mentions,
         bytes: u64,
+        /// If it is an element of an array: whether the array ends with it.
+        ends_array: Option<bool>,
     },
 }
 
@@ -64,7 +64,8 @@ enum State {
     Tail(Walker),
     Csv {
         header: Arc<Header>,
-        rows: Box<csv::Reader<Limited>>,
+        /// Bytes of the line of the header that are still to be given out.
+        header_bytes: usize,
     },
     Done,
 }
@@ -105,10 +106,12 @@ impl<'m> Feed<'m> {
             match &mut self.state {
                 State::Start => {
                     self.fill(BLOCK_BYTES);
-                    self.state = State::Top;
-                    if let Some(header) = Header::detect(&self.buffer) {
-                        self.start_csv(header)?;
-                    }
+                    self.state = match Header::detect(&self.buffer) {
+                        Some(header) => {
+                            State::Csv { header_bytes: header.line_bytes(), header: Arc::new(header) }
+                        }
+                        None => State::Top,
+                    };
                 }
                 State::Top => {
                     if let Some(piece) = self.top()? {
@@ -138,7 +141,10 @@ impl<'m> Feed<'m> {
                         }
                     }
                 }
-                State::Csv { header, rows } => return next_rows(header, rows),
+                State::Csv { header, header_bytes } => {
+                    let (header, header_bytes) = (Arc::clone(header), std::mem::take(header_bytes));
+                    return self.rows(header, header_bytes);
+                }
                 State::Done => return Ok(None),
             }
         }
@@ -196,7 +202,8 @@ impl<'m> Feed<'m> {
                 return Ok(None);
             }
             if wanted > self.middle.options.max_message_bytes {
-                return self.oversized().map(Some);
+                let is_value = matches!(self.buffer.trim_ascii_start().first(), Some(b'{' | b'['));
+                return Ok(Some(self.oversized(if is_value { Above::Value } else { Above::Line })));
             }
             wanted *= 2;
         }
@@ -206,117 +213,161 @@ impl<'m> Feed<'m> {
         let mut wanted = BLOCK_BYTES;
         loop {
             self.fill(wanted);
-            let walked = walk_elements(&self.buffer);
-            let (length, is_last) = match walked {
-                Elements { closed: Some(at), .. } => (at, true),
-                Elements { broken: Some(end), .. } => (end, true),
-                _ if self.is_eof => (self.buffer.len(), true),
-                Elements { complete, .. } => (complete, false),
+            let walked = walk_elements(&self.buffer, self.is_eof);
+            let (length, is_last) = match walked.end {
+                End::Closed(at) | End::Left(at) => (at, true),
+                End::More if self.is_eof => (self.buffer.len(), true),
+                End::More => (walked.complete, false),
             };
             if length == 0 && !is_last {
                 if wanted > self.middle.options.max_message_bytes {
-                    return self.oversized().map(Some);
+                    return Ok(Some(self.oversized(Above::Element)));
                 }
                 wanted *= 2;
                 continue;
             }
-            let is_cut = is_last && walked.closed.is_none() && walked.broken.is_none();
             let bytes = self.take(length);
             if is_last {
                 self.state = State::Top;
-                if walked.closed.is_some() {
-                    self.buffer.drop_front(1);
-                    if is_object {
-                        self.state = State::Tail(Walker::inside());
-                    }
+            }
+            if let End::Closed(_) = walked.end {
+                self.buffer.drop_front(1);
+                if is_object {
+                    self.state = State::Tail(Walker::inside());
                 }
             }
+            let is_cut = is_last && walked.end == End::More;
             return Ok(Some(Piece::Elements { bytes, ids, is_last, is_cut }));
         }
     }
 
-    /// Reads to the end of a value or line that is above the limit, keeping only what it spells.
-    fn oversized(&mut self) -> io::Result<Piece> {
-        let is_value = matches!(self.buffer.trim_ascii_start().first(), Some(b'{' | b'['));
-        let leading = self.buffer.len() - self.buffer.trim_ascii_start().len();
-        self.buffer.drop_front(leading);
-        let mut walker = Walker::default();
-        let mut mentions = Mentions::default();
-        let mut scanned = 0;
+    /// Whole rows. A row whose quote is open to the end of the stream, or further than the limit, is broken there.
+    fn rows(&mut self, header: Arc<Header>, header_bytes: usize) -> io::Result<Option<Piece>> {
+        let mut wanted = BLOCK_BYTES;
+        loop {
+            self.fill(wanted);
+            if self.buffer.is_empty() {
+                self.end()?;
+                return Ok(None);
+            }
+            let is_above = wanted > self.middle.options.max_message_bytes;
+            let mut rows = Rows::new(&self.buffer, header_bytes, &header);
+            let length = if is_above && !self.is_eof {
+                rows.next_end().filter(|end| *end < self.buffer.len()).unwrap_or(0)
+            } else {
+                rows.whole(BLOCK_BYTES, self.is_eof)
+            };
+            if length > 0 {
+                return Ok(Some(Piece::Rows { header, bytes: self.take(length), header_bytes }));
+            }
+            if is_above {
+                return Ok(Some(self.oversized(Above::Line)));
+            }
+            wanted *= 2;
+        }
+    }
+
+    /// Reads to the end of what is above the limit, keeping only what it spells. If it is broken, its end is where
+    /// reading may go on.
+    fn oversized(&mut self, above: Above) -> Piece {
+        let is_lead = |byte: &u8| byte.is_ascii_whitespace() || above == Above::Element && *byte == b',';
+        let lead = self.buffer.iter().take_while(|byte| is_lead(byte)).count();
+        self.buffer.drop_front(lead);
+        let (mut search, mut mentions) = (Search::new(above), Mentions::default());
         let mut bytes = 0;
         loop {
-            let end = if is_value {
-                match walker.feed(&self.buffer[scanned..]) {
-                    Walk::Closed(end) | Walk::Cut(end) => Some(scanned + end),
-                    Walk::Open => None,
-                }
-            } else {
-                memchr::memchr(b'\n', &self.buffer[scanned..]).map(|at| scanned + at)
+            let (end, is_end, is_left) = match search.feed(&self.buffer, self.is_eof) {
+                Found::End(end) => (end, true, false),
+                Found::Left(end) => (end, true, true),
+                _ if self.is_eof => (self.buffer.len(), true, true),
+                Found::More => (self.buffer.len().saturating_sub(OVERLAP), false, false),
+                Found::Unsure(at) => (at, false, false),
             };
-            self.middle.scan_raw(&self.buffer[..end.unwrap_or(self.buffer.len())], &mut mentions);
-            if let Some(end) = end {
-                self.buffer.drop_front(end);
-                return Ok(Piece::Oversized { mentions, bytes: bytes + end as u64 });
+            self.middle.scan_raw(&self.buffer[..if is_end { end } else { self.buffer.len() }], &mut mentions);
+            self.buffer.drop_front(end);
+            bytes += end as u64;
+            if is_end {
+                let ends_array = (above == Above::Element).then_some(is_left);
+                if ends_array == Some(true) {
+                    self.state = State::Top;
+                }
+                return Piece::Oversized { mentions, bytes, ends_array };
             }
-            if self.is_eof {
-                let bytes = bytes + self.buffer.len() as u64;
-                self.buffer.clear();
-                return Ok(Piece::Oversized { mentions, bytes });
+            search.dropped(end, self.buffer.len() > self.middle.options.max_message_bytes);
+            self.fill(self.buffer.len() + BLOCK_BYTES);
+        }
+    }
+}
+
+/// What is above the limit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Above {
+    Line,
+    Value,
+    Element,
+}
+
+/// Looks for the end of something above the limit.
+struct Search {
+    above: Above,
+    check: Check,
+    is_broken: bool,
+    /// Bytes at the front of the buffer that were looked at.
+    seen: usize,
+}
+
+enum Found {
+    End(usize),
+    /// The array that it was in ends here too.
+    Left(usize),
+    More,
+    /// It may end here, which more bytes will tell.
+    Unsure(usize),
+}
+
+impl Search {
+    fn new(above: Above) -> Self {
+        Self { above, check: Check::default(), is_broken: false, seen: 0 }
+    }
+
+    fn feed(&mut self, buffer: &[u8], is_eof: bool) -> Found {
+        if self.above == Above::Line {
+            let line_end = memchr::memchr(b'\n', &buffer[self.seen..]);
+            let end = line_end.map_or(Found::More, |length| Found::End(self.seen + length));
+            self.seen = buffer.len();
+            return end;
+        }
+        if !self.is_broken {
+            match self.check.feed(&buffer[self.seen..]) {
+                Checked::Whole(length) => return Found::End(self.seen + length),
+                Checked::Open => {
+                    self.seen = buffer.len();
+                    return Found::More;
+                }
+                Checked::Fault(length) => {
+                    self.is_broken = true;
+                    self.seen += length;
+                }
             }
-            let kept = self.buffer.len().saturating_sub(OVERLAP);
-            self.buffer.drop_front(kept);
-            bytes += kept as u64;
-            scanned = self.buffer.len();
-            self.fill(scanned + BLOCK_BYTES);
+        }
+        let place = if self.above == Above::Element { Place::Part { goes_on: !is_eof } } else { Place::Top };
+        match resume::find(buffer, self.seen, place) {
+            Resume::Sibling(end) => Found::End(end),
+            Resume::Value(end) => Found::Left(end),
+            Resume::Unsure(at) => Found::Unsure(at),
+            Resume::Nowhere => {
+                self.seen = buffer.len();
+                Found::More
+            }
         }
     }
 
-    fn start_csv(&mut self, header: Header) -> io::Result<()> {
-        let head = io::Cursor::new(std::mem::take(&mut self.buffer).into_vec());
-        let rest = self.reader.take().unwrap_or_else(|| Box::new(io::empty()));
-        let limit = self.middle.options.max_message_bytes as u64;
-        let mut rows = reader(Limited { inner: Box::new(head.chain(rest)), since_row: 0, limit });
-        rows.read_byte_record(&mut csv::ByteRecord::new()).map_err(io::Error::other)?;
-        self.state = State::Csv { header: Arc::new(header), rows: Box::new(rows) };
-        Ok(())
-    }
-}
-
-fn next_rows(header: &Arc<Header>, reader: &mut csv::Reader<Limited>) -> io::Result<Option<Piece>> {
-    let (mut rows, mut invalid) = (Vec::new(), Vec::new());
-    let mut record = csv::ByteRecord::new();
-    while rows.len() + invalid.len() < ROWS {
-        reader.get_mut().since_row = 0;
-        if !reader.read_byte_record(&mut record).map_err(io::Error::other)? {
-            break;
+    /// `count` bytes at the front of the buffer are gone. What begins there and is above the limit too is passed over.
+    fn dropped(&mut self, count: usize, is_above: bool) {
+        self.seen = self.seen.saturating_sub(count);
+        if self.is_broken && count == 0 && is_above {
+            self.seen += 1;
         }
-        match csv::StringRecord::from_byte_record(std::mem::take(&mut record)) {
-            Ok(row) => rows.push(row),
-            Err(error) => invalid.push(error.into_byte_record().as_slice().to_vec()),
-        }
-    }
-    let is_end = rows.is_empty() && invalid.is_empty();
-    Ok((!is_end).then(|| Piece::Rows { header: Arc::clone(header), rows, invalid }))
-}
-
-/// A stream of CSV in which no row may be longer than the limit: a quote that is never closed would otherwise take the
-/// rest of the file into memory.
-struct Limited {
-    inner: Box<dyn Read + Send>,
-    since_row: u64,
-    limit: u64,
-}
-
-impl Read for Limited {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.inner.read(buffer)?;
-        self.since_row += length as u64;
-        if self.since_row > self.limit {
-            return Err(io::Error::other(
-                "a row of this CSV is longer than max_message_bytes; is a quote left open?",
-            ));
-        }
-        Ok(length)
     }
 }
 
@@ -329,66 +380,58 @@ impl Read for Failed {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Elements {
+/// How far the elements of an array were walked over.
+#[derive(Clone, Copy, Debug)]
+struct Walked {
     /// Behind the last whole element.
     complete: usize,
-    /// Index of the closing bracket.
-    closed: Option<usize>,
-    /// Behind the line in which the array stopped being one.
-    broken: Option<usize>,
+    end: End,
 }
 
-/// Walks over the elements of an array.
-fn walk_elements(bytes: &[u8]) -> Elements {
-    let mut walked = Elements::default();
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum End {
+    /// Index of the closing bracket.
+    Closed(usize),
+    /// The array stops being one, and something else begins here.
+    Left(usize),
+    More,
+}
+
+fn walk_elements(bytes: &[u8], is_eof: bool) -> Walked {
+    let mut complete = 0;
     let mut at = 0;
     while let Some(byte) = bytes.get(at) {
         match byte {
-            b' ' | b'\n' | b'\r' | b'\t' | b',' | 0 => at += 1,
-            b']' => {
-                walked.closed = Some(at);
-                break;
+            b' ' | b'\n' | b'\r' | b'\t' | b',' | 0 => {
+                at += 1;
+                continue;
             }
-            b'{' | b'[' => match Walker::default().feed(&bytes[at..]) {
-                Walk::Closed(length) => {
-                    at += length;
-                    walked.complete = at;
-                }
-                Walk::Open => break,
-                Walk::Cut(length) => {
-                    walked.broken = Some(at + length);
-                    break;
-                }
-            },
-            b'"' | b'0'..=b'9' | b'-' | b't' | b'f' | b'n' => match scalar_end(bytes, at) {
-                Some(end) => {
-                    at = end;
-                    walked.complete = at;
-                }
-                None => break,
-            },
-            _ => {
-                walked.broken = memchr::memchr(b'\n', &bytes[at..]).map(|length| at + length);
-                break;
-            }
+            b']' => return Walked { complete, end: End::Closed(at) },
+            _ => {}
         }
+        at = match element_end(bytes, at) {
+            Checked::Whole(end) => end,
+            Checked::Open => break,
+            Checked::Fault(_) => match resume::behind(bytes, at, Place::Part { goes_on: !is_eof }) {
+                Resume::Sibling(next) => next,
+                Resume::Value(next) => return Walked { complete, end: End::Left(next) },
+                Resume::Unsure(_) | Resume::Nowhere => break,
+            },
+        };
+        complete = at;
     }
-    walked
+    Walked { complete, end: End::More }
 }
 
-fn scalar_end(bytes: &[u8], at: usize) -> Option<usize> {
-    if bytes[at] != b'"' {
-        return memchr::memchr3(b',', b']', b'\n', &bytes[at..]).map(|length| at + length);
+/// The end of an element: quickly by its brackets, if what follows looks like the end of an element, else by every byte.
+fn element_end(bytes: &[u8], at: usize) -> Checked {
+    if let b'{' | b'[' = bytes[at]
+        && let Walk::Closed(length) = Walker::default().feed(&bytes[at..])
+        && matches!(bytes[at + length..].trim_ascii_start(), [] | [b',' | b']', ..])
+    {
+        return Checked::Whole(at + length);
     }
-    let mut at = at + 1;
-    loop {
-        at += memchr::memchr2(b'"', b'\\', bytes.get(at..)?)?;
-        if bytes[at] == b'"' {
-            return Some(at + 1);
-        }
-        at += 2;
-    }
+    resume::check(bytes, at)
 }
 
 #[cfg(test)]
@@ -462,5 +505,91 @@ mod tests {
         let rows = "2026-01-01T00:00:00Z,a,Failure,50126,\"two\nlines\"\n".repeat(3_000);
         let csv = format!("Date (UTC),Request ID,Status,Sign-in error code,Failure reason\n{rows}");
         assert_eq!(scan(leak(csv)), (3_000, 3_000, 0, 0));
+    }
+
+    #[test]
+    fn an_element_above_the_limit_leaves_its_neighbours_alone() {
+        let record = format!("{{\"a\":\"{}\"}}", "x".repeat(300));
+        let some = vec![record; 3_000].join(",");
+        let large = format!("{{\"b\":{{\"c\":\"{}\"}}}}", "y".repeat(9 * BLOCK_BYTES));
+        for (head, tail) in [("[", "]\n"), ("{\"records\":[", "],\"n\":1}"), ("[\n", "\n]")] {
+            let text = leak(format!("{head}{some},{large},{some}{tail}\n{{\"s\":1}}\n"));
+            assert_eq!(scan(text), (2, 6_001, 0, 1), "{head}");
+            let text = leak(format!("{head}{large},{some}{tail}\n{{\"s\":1}}\n"));
+            assert_eq!(scan(text), (2, 3_001, 0, 1), "{head} first");
+            let text = leak(format!("{head}{some},{large}{tail}\n{{\"s\":1}}\n"));
+            assert_eq!(scan(text), (2, 3_001, 0, 1), "{head} last");
+        }
+        // Cut inside of it: the array is cut too.
+        let text = leak(format!("{{\"records\":[{some},{}", &large[..8 * BLOCK_BYTES]));
+        assert_eq!(scan(text), (1, 3_000, 0, 1));
+    }
+
+    #[test]
+    fn a_broken_element_of_a_large_array_leaves_its_neighbours_alone() {
+        let list = r#","l":[{"id":1},{"id":2}],"p":{"q":"r"}}"#;
+        let record = |number| format!("{{\"t{number}\":\"{}\"{list}", "x".repeat(300));
+        let records = (0..4_000).map(record).collect::<Vec<_>>().join(",\n");
+        let large = "z".repeat(5 * BLOCK_BYTES);
+        let broken = [
+            r#"{"a":{"b":"1,"t":"x"},"l":[{"id":1},{"id":2}]}"#.to_owned(),
+            r#"{"a":{"b":[{"id":1},{"id":2},"c":3}}"#.to_owned(),
+            r#"{"a":"1"#.to_owned(),
+            r#"{"a":{"b":{"c":1}"#.to_owned(),
+            format!(r#"{{"a":{{"b":"1,"t":"{large}","l":[{{"id":1}},{{"id":2}}]}}"#),
+            format!(r#"{{"a":"{large}","b":{{"b":"1,"t":"x"}},"l":[{{"id":1}},{{"id":2}}]}}"#),
+        ];
+        for (number, broken) in broken.iter().enumerate() {
+            for (head, tail) in [("[", "]"), ("{\"records\":[", "],\"n\":1}")] {
+                let text = leak(format!("{head}{records},{broken},{records}{tail}\n{{\"s\":1}}\n"));
+                assert_eq!(scan(text), (2, 8_001, 0, 1), "{head} {number}");
+                let text = leak(format!("{head}{broken},{records}{tail}\n{{\"s\":1}}\n"));
+                assert_eq!(scan(text), (2, 4_001, 0, 1), "{head} {number} first");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_above_the_limit_is_rejected_though_it_is_held() {
+        let line = "w".repeat(3 * BLOCK_BYTES);
+        assert_eq!(scan(leak(format!("first\n{line}\nlast\n"))), (3, 0, 1, 0));
+    }
+
+    #[test]
+    fn an_open_quote_is_one_broken_row() {
+        let head = "Date (UTC),Request ID,Status,Sign-in error code,Failure reason\n";
+        let row = "2026-01-01T00:00:00Z,a,Failure,50126,\"two\nlines\"\n";
+        let plain = "2026-01-01T00:00:00Z,a,Failure,50126,one\n";
+        for broken in [
+            "2026-01-01T00:00:00Z,a,Failure,50126,\"open\n",
+            "2026-01-01T00:00:00Z,\"a,Failure,50126,\"two\nlines\"\n",
+            "2026-01-01T00:00:00Z,\"a\"\"\",\"Failure,50126,x\n",
+        ] {
+            for rows in [row, plain] {
+                let some = rows.repeat(20_000);
+                let text = leak(format!("{head}{some}{broken}{some}{broken}"));
+                assert_eq!(scan(text), (40_002, 40_000, 2, 0), "{broken}");
+            }
+        }
+        // A quote inside of a cell is no open one.
+        let inner = plain.replace("one", "\"he said \"one\" and left\"");
+        assert_eq!(scan(leak(format!("{head}{plain}{inner}{plain}"))), (3, 3, 0, 0));
+        assert_eq!(
+            scan(leak(format!("{head}{plain}\"{}\n{plain}", "x".repeat(5 * BLOCK_BYTES)))),
+            (3, 2, 1, 0)
+        );
+    }
+
+    #[test]
+    fn a_table_has_all_its_bytes() {
+        let text =
+            "Date (UTC),Request ID,Status,Sign-in error code\r\n\r\n\"2026\",\"a\"\"b\",Failure,50126\r\n\n";
+        let middle = middle();
+        let mut digest = Digest::default();
+        let mut feed = Feed::new(&middle, Box::new(text.as_bytes()));
+        while let Some(piece) = feed.next_piece().unwrap() {
+            crate::files::digest_piece(&middle, &piece, &crate::digest::Position::default(), &mut digest);
+        }
+        assert_eq!(digest.tally.bytes, text.len() as u64);
     }
 }

@@ -113,11 +113,26 @@ fn every_end_has_its_exit_code() {
     check_exit(&["-"], b"{broken", 0, "");
     check_exit(&["/no/such/file"], b"", 1, "cannot read /no/such/file");
     check_exit(&[&broken], b"", 1, "broken.gz");
+    check_exit(&[&write("cut.gz", &whole[..2])], b"", 1, "cut.gz");
     check_exit(&["--no-such-flag"], b"", 2, "--no-such-flag");
     check_exit(&["--fail-on", "critical"], critical.as_bytes(), 6, "");
     check_exit(&["--fail-on", "critical"], failure(50126).as_bytes(), 0, "");
     check_exit(&["--fail-on", "critical", &broken, "-"], critical.as_bytes(), 1, "broken.gz");
     check_exit(&["--fail-on", "loud"], b"", 2, "expected one of");
+}
+
+#[test]
+fn utf16_that_ends_in_half_a_character_says_so() {
+    let utf16 = |order: fn(u16) -> [u8; 2]| -> Vec<u8> {
+        format!("\u{feff}{}", failure(50126)).encode_utf16().flat_map(order).collect()
+    };
+    for whole in [utf16(u16::to_le_bytes), utf16(u16::to_be_bytes)] {
+        let report = json_of(&[], &whole);
+        assert_eq!((&report["records"], &report["messages"]), (&json!(1), &json!(1)));
+        let report = json_of(&[], &[&whole[..], b"{"].concat());
+        assert_eq!((&report["records"], &report["rejected"]["invalid_utf8"]), (&json!(1), &json!(1)));
+        assert_eq!(report["text_lines"], 0);
+    }
 }
 
 #[test]
