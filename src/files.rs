@@ -75,9 +75,17 @@ pub fn list(paths: &[PathBuf]) -> (Vec<Source>, Vec<anyhow::Error>) {
     (sources, errors)
 }
 
-/// Opens a source as plain text: gzip and zstd are told by their first bytes, UTF-16 by its mark. `read` counts the
-/// bytes taken from the disk.
-pub fn open(source: &Source, read: &Arc<AtomicU64>) -> anyhow::Result<Box<dyn Read + Send>> {
+/// Bytes read so far.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// From disk.
+    pub packed: AtomicU64,
+    /// Of logs, once unpacked.
+    pub plain: AtomicU64,
+}
+
+/// Opens a source as plain text: gzip and zstd are told by their first bytes, UTF-16 by its mark.
+pub fn open(source: &Source, progress: &Arc<Progress>) -> anyhow::Result<Box<dyn Read + Send>> {
     let raw: Box<dyn Read + Send> = match source {
         Source::Stdin => Box::new(io::stdin()),
         Source::File(path) => {
@@ -85,15 +93,16 @@ pub fn open(source: &Source, read: &Arc<AtomicU64>) -> anyhow::Result<Box<dyn Re
             Box::new(file)
         }
     };
-    let counted = Counted { inner: raw, read: Arc::clone(read) };
-    let (head, counted) = peek(counted).with_context(|| format!("cannot read {}", source.name()))?;
+    let packed = Counted { inner: raw, progress: Arc::clone(progress), count: |progress| &progress.packed };
+    let (head, packed) = peek(packed).with_context(|| format!("cannot read {}", source.name()))?;
     let plain: Box<dyn Read + Send> = if is_gzip(&head) {
-        Box::new(MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, counted)))
+        Box::new(MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, packed)))
     } else if is_zstd(&head) {
-        Box::new(zstd::Decoder::new(counted).with_context(|| format!("cannot unpack {}", source.name()))?)
+        Box::new(zstd::Decoder::new(packed).with_context(|| format!("cannot unpack {}", source.name()))?)
     } else {
-        return Ok(decoded(&head, counted));
+        Box::new(packed)
     };
+    let plain = Counted { inner: plain, progress: Arc::clone(progress), count: |progress| &progress.plain };
     let (head, plain) = peek(plain).with_context(|| format!("cannot unpack {}", source.name()))?;
     Ok(decoded(&head, plain))
 }
@@ -179,13 +188,14 @@ fn peek<R: Read>(mut reader: R) -> io::Result<(Vec<u8>, Peeked<R>)> {
 
 struct Counted<R> {
     inner: R,
-    read: Arc<AtomicU64>,
+    progress: Arc<Progress>,
+    count: fn(&Progress) -> &AtomicU64,
 }
 
 impl<R: Read> Read for Counted<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.inner.read(buffer)?;
-        self.read.fetch_add(length as u64, Ordering::Relaxed);
+        (self.count)(&self.progress).fetch_add(length as u64, Ordering::Relaxed);
         Ok(length)
     }
 }
@@ -208,11 +218,9 @@ pub fn digest_piece(middle: &Middle, piece: &Piece, position: &Position<'_>, dig
             digest.tally.rejected_records[Reason::InvalidJson as usize] += u64::from(*is_cut && ends_whole);
         }
         Piece::Rows { header, bytes, header_bytes } => {
-            digest.tally.bytes += *header_bytes as u64;
             digest.merge(middle.digest(&[input(&bytes[*header_bytes..], Framing::Rows(header))]));
         }
-        Piece::Oversized { mentions, bytes, ends_array } => {
-            digest.tally.bytes += bytes;
+        Piece::Oversized { mentions, ends_array } => {
             digest.tally.messages += u64::from(*ends_array == Some(true));
             middle.reject_oversized(mentions.clone(), ends_array.is_some(), position, digest);
         }

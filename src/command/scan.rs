@@ -38,13 +38,15 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<Exit> {
     let (sources, errors) = files::list(&paths);
     let scan = Scan::new(Middle::new(Arc::clone(&catalogue), options), &sources);
     errors.iter().for_each(|error| scan.report_error(error));
-    let tally = match args.format {
+    let mut tally = match args.format {
         ScanFormat::Events => scan.in_order(&sources),
         ScanFormat::Table | ScanFormat::Json | ScanFormat::Prometheus => {
             scan.parallel(&sources, threads(args.threads)).tally
         }
     };
     scan.progress.finish_and_clear();
+    // What stands between records, and what was only scanned raw, is of the files too.
+    tally.bytes = scan.read.plain.load(Ordering::Relaxed);
     let report = Report::new(sources.len() as u64, tally, &catalogue);
     match args.format {
         ScanFormat::Table => {
@@ -83,8 +85,7 @@ fn threads(asked: usize) -> usize {
 
 struct Scan {
     middle: Middle,
-    /// Bytes taken from disk so far.
-    read: Arc<AtomicU64>,
+    read: Arc<files::Progress>,
     errors: AtomicU64,
     progress: ProgressBar,
     window: Mutex<Window>,
@@ -140,7 +141,7 @@ impl Scan {
         let mut feed = Feed::new(&self.middle, files::open(source, &self.read)?);
         loop {
             let piece = feed.next_piece().with_context(|| format!("cannot read {}", source.name()))?;
-            self.progress.set_position(self.read.load(Ordering::Relaxed));
+            self.progress.set_position(self.read.packed.load(Ordering::Relaxed));
             match piece {
                 Some(piece) => take(&mut feed, piece)?,
                 None => return Ok(()),
@@ -207,7 +208,7 @@ impl<'s> Pile<'s> {
                 continue;
             };
             let piece = feed.next_piece();
-            scan.progress.set_position(scan.read.load(Ordering::Relaxed));
+            scan.progress.set_position(scan.read.packed.load(Ordering::Relaxed));
             match piece {
                 Ok(Some(piece)) => return Some((Arc::clone(name), piece)),
                 Ok(None) => self.open = None,

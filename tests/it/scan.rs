@@ -136,6 +136,19 @@ fn utf16_that_ends_in_half_a_character_says_so() {
 }
 
 #[test]
+fn bytes_are_those_of_the_files() {
+    let csv =
+        "\u{feff}Date (UTC),Request ID,Status,Sign-in error code\r\n\r\n2026,\"a\"\"b\",Failure,50126\r\n\n";
+    let record = failure(50126);
+    let array = format!("{{\"records\": [ {} ],\"n\":1}}\n", vec![record.trim(); 5_000].join(" , "));
+    for text in [csv, &array, "\n\ntext\n", ""] {
+        for bytes in [text.as_bytes(), &gzip(text.as_bytes())] {
+            assert_eq!(json_of(&[], bytes)["bytes"], text.len(), "{}", &text[..text.len().min(80)]);
+        }
+    }
+}
+
+#[test]
 fn what_a_corrupt_file_held_before_the_fault_counts() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cut.gz");
