@@ -4,11 +4,12 @@
 use std::io::{self, Read};
 use std::ops::Deref;
 
-/// The first `length` bytes of `memory` are the content.
+/// The bytes of `memory` from `start` to `end` are the content.
 #[derive(Debug, Default)]
 pub struct Buffer {
     memory: Vec<u8>,
-    length: usize,
+    start: usize,
+    end: usize,
 }
 
 impl Buffer {
@@ -17,51 +18,61 @@ impl Buffer {
     }
 
     pub fn clear(&mut self) {
-        self.length = 0;
+        (self.start, self.end) = (0, 0);
     }
 
     /// Drops bytes at the front.
     pub fn drop_front(&mut self, count: usize) {
-        self.memory.copy_within(count..self.length, 0);
-        self.length -= count;
+        self.start += count;
     }
 
-    /// Moves what is behind the first `length` bytes into `rest`, which is empty.
-    pub fn split_into(&mut self, length: usize, rest: &mut Self) {
-        let moved = self.length - length;
-        if rest.memory.len() < moved {
-            rest.memory.resize(moved, 0);
+    /// Gives the first `length` bytes away and keeps the rest. `spare`, which is empty, takes the shorter of both.
+    #[must_use]
+    pub fn take(&mut self, length: usize, mut spare: Self) -> Self {
+        if length < self.len() - length {
+            spare.set(&self[..length]);
+            self.drop_front(length);
+            spare
+        } else {
+            spare.set(&self[length..]);
+            self.end = self.start + length;
+            std::mem::replace(self, spare)
         }
-        rest.memory[..moved].copy_from_slice(&self.memory[length..self.length]);
-        rest.length = moved;
-        self.length = length;
+    }
+
+    fn set(&mut self, bytes: &[u8]) {
+        if self.memory.len() < bytes.len() {
+            self.memory.resize(bytes.len(), 0);
+        }
+        self.memory[..bytes.len()].copy_from_slice(bytes);
+        (self.start, self.end) = (0, bytes.len());
     }
 
     /// Reads until there are `wanted` bytes; false if the stream ended before.
     pub fn fill(&mut self, reader: &mut dyn Read, wanted: usize) -> io::Result<bool> {
+        if self.len() >= wanted {
+            return Ok(true);
+        }
+        self.memory.copy_within(self.start..self.end, 0);
+        (self.start, self.end) = (0, self.len());
         if self.memory.len() < wanted {
             self.memory.resize(wanted, 0);
         }
-        while self.length < wanted {
-            match reader.read(&mut self.memory[self.length..wanted]) {
+        while self.end < wanted {
+            match reader.read(&mut self.memory[self.end..wanted]) {
                 Ok(0) => return Ok(false),
-                Ok(count) => self.length += count,
+                Ok(count) => self.end += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
         Ok(true)
     }
-
-    pub fn into_vec(mut self) -> Vec<u8> {
-        self.memory.truncate(self.length);
-        self.memory
-    }
 }
 
 impl Deref for Buffer {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        &self.memory[..self.length]
+        &self.memory[self.start..self.end]
     }
 }

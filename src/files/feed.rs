@@ -172,9 +172,8 @@ impl<'m> Feed<'m> {
 
     /// Gives the first `length` bytes of the buffer away and keeps the rest.
     fn take(&mut self, length: usize) -> Buffer {
-        let mut rest = self.spare.pop().unwrap_or_default();
-        self.buffer.split_into(length, &mut rest);
-        std::mem::replace(&mut self.buffer, rest)
+        let spare = self.spare.pop().unwrap_or_default();
+        self.buffer.take(length, spare)
     }
 
     fn top(&mut self) -> io::Result<Option<Piece>> {
