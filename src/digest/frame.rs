@@ -411,7 +411,8 @@ impl<'a, R: Receiver> Framer<'a, '_, R> {
     fn element(&mut self, at: usize, ids: &EnvelopeIds<'a>, depth: u8, place: Place) -> Next {
         match self.read(at, at + 1, depth, &mut { *ids }, false) {
             Some(Object::Record { end, sketch })
-                if (self.is_apart(end, place) || resume::check(self.bytes, at) == Checked::Whole(end))
+                if (self.is_apart(end, place)
+                    || resume::behind(self.bytes, at, place) == Resume::Sibling(end))
                     && self.receiver.record(&self.bytes[at..end], &sketch, ids) =>
             {
                 Next::Here(end)
@@ -658,6 +659,18 @@ mod tests {
                     let is_record_still = usize::from(broken.starts_with(r#"{"a":1}"#));
                     assert_eq!(read, 2 + is_record_still, "{text}: {:?}", pieces.0);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn siblings_are_told_from_elements_of_a_list_that_was_cut() {
+        for (head, tail) in [("[", "]"), ("{\"records\":[", "]}"), ("{\"value\":[", "],\"n\":1}")] {
+            for cut in [r#"{"id":1,"l":[{"id":1},{"id":2}"#, r#"{"time":"x","p":{"l":["a""#] {
+                let text = format!(r#"{head}{cut},{{"time":"1","l":[{{}},{{}}]}},{{"y":1}}{tail}"#);
+                let broken = format!("B invalid_json {cut}");
+                let last = [&broken, r#"R {"time":"1","l":[{},{}]}"#, r#"R {"y":1}"#];
+                check(&text, Entries::Whole, &last);
             }
         }
     }

@@ -53,7 +53,25 @@ pub struct Check {
     fed: usize,
     /// The last string, from quote to behind the quote, counted from the first byte ever fed.
     string: (usize, usize),
+    /// The object being read, if it is an element behind the first one of a list and nothing in it was nested so far.
+    element: Option<usize>,
+    /// The first such object that looks like a log's record.
+    record: Option<usize>,
 }
+
+/// First keys of records in logs; the objects in lists inside of records have others.
+const LOG_KEYS: &[&[u8]] = &[
+    b"time",
+    b"timeGenerated",
+    b"timestamp",
+    b"createdDateTime",
+    b"category",
+    b"operationName",
+    b"resultType",
+    b"requestId",
+    b"refreshType",
+    b"activityRunId",
+];
 
 impl Check {
     /// A check that is inside an object already, behind a comma.
@@ -97,10 +115,13 @@ impl Check {
         use Expected::{Colon, CommaOrEnd, InKey, InScalar, InString, Key, KeyOrEnd, Value, ValueOrEnd};
         Some(match (self.expected, byte) {
             (Value | ValueOrEnd, b'{') => {
+                let is_element = self.expected == Value && self.open.last() == Some(&b']');
+                self.element = is_element.then_some(self.fed + at);
                 self.open.push(b'}');
                 KeyOrEnd
             }
             (Value | ValueOrEnd, b'[') => {
+                self.element = None;
                 self.open.push(b']');
                 ValueOrEnd
             }
@@ -112,6 +133,7 @@ impl Check {
             (CommaOrEnd, b',') if self.open.last() == Some(&b'}') => Key,
             (CommaOrEnd, b',') | (Colon, b':') => Value,
             (CommaOrEnd | KeyOrEnd | ValueOrEnd, close) if self.open.last() == Some(&close) => {
+                self.element = None;
                 self.open.pop();
                 CommaOrEnd
             }
@@ -130,6 +152,11 @@ impl Check {
         } else {
             let is_key = self.expected == Expected::InKey;
             self.expected = if is_key { Expected::Colon } else { Expected::CommaOrEnd };
+            if is_key && self.element.is_some() && self.record.is_none() {
+                let key = (self.string.0 + 1).checked_sub(self.fed).and_then(|start| bytes.get(start..stop));
+                let is_log = |name: &&[u8]| key.is_some_and(|key| key.eq_ignore_ascii_case(name));
+                self.record = self.element.filter(|_| LOG_KEYS.iter().any(is_log));
+            }
             self.string.1 = self.fed + stop + 1;
         }
         Some(stop + 1)
@@ -194,9 +221,19 @@ pub enum Resume {
 pub fn behind(bytes: &[u8], at: usize, place: Place) -> Resume {
     let rest = &bytes[at..];
     let mut check = Check::default();
-    match check.feed(rest) {
+    let checked = check.feed(rest);
+    // A record that was cut between the elements of a list in it takes its neighbours for more of them.
+    if place != Place::Top
+        && let Some(record) = check.record
+        && let Ok(resume @ Resume::Sibling(_)) = judge(bytes, at + record, place)
+    {
+        return resume;
+    }
+    match checked {
         // Only a parser minds it.
-        Checked::Whole(length) => Resume::Sibling(at + length),
+        Checked::Whole(length) if matches!(rest[0], b'{' | b'[') => Resume::Sibling(at + length),
+        // A quote too many may be the start of it.
+        Checked::Whole(_) => find(bytes, at + 1, place),
         checked => {
             let suspect = check.suspect(rest, checked).max(1).min(rest.len());
             // A line that was cut behind a colon takes the next one for its value.
