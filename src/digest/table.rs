@@ -1,8 +1,8 @@
 //! CSV exports: the portal's download and Log Analytics' (`domain` §1.5).
 //!
 //! A quoted cell may go over lines, so a quote that is never closed would take all rows behind it for its cell. A quote
-//! is the end of its cell only before a comma or a line end; where another byte follows, or the input ends first, the row
-//! is broken, and reading goes on with the next line that reads like a row.
+//! is the end of its cell only before a comma or a line end; where another byte follows, the input ends first, or the
+//! cells are too few or too many, the row is broken, and reading goes on with the next line that reads like a row.
 
 use csv::ByteRecord;
 use memchr::{memchr, memchr3};
@@ -80,8 +80,10 @@ pub enum Row<'a> {
 pub struct Rows<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// Cells of a row.
+    /// Cells of a row, as the header says.
     width: usize,
+    /// Cells of the last whole row.
+    last_width: Option<usize>,
     /// A quoted cell was still open at the end of the bytes.
     has_met_end: bool,
     cells: ByteRecord,
@@ -90,7 +92,14 @@ pub struct Rows<'a> {
 impl<'a> Rows<'a> {
     /// The rows from `at` on.
     pub fn new(bytes: &'a [u8], at: usize, header: &Header) -> Self {
-        Self { bytes, at, width: header.names.len(), has_met_end: false, cells: ByteRecord::new() }
+        Self {
+            bytes,
+            at,
+            width: header.names.len(),
+            last_width: None,
+            has_met_end: false,
+            cells: ByteRecord::new(),
+        }
     }
 
     /// The cells of the last whole row.
@@ -121,6 +130,15 @@ impl<'a> Rows<'a> {
     fn read(&mut self, at: usize, is_lenient: bool) -> Read {
         self.cells.clear();
         read_row(self.bytes, at, is_lenient, &mut self.cells)
+    }
+
+    /// Whether the row just read goes over lines and has neither as many cells as the header nor as the row before: then
+    /// the quote that seems to end a cell in it begins one of another row.
+    fn holds_others(&self, start: usize, end: usize) -> bool {
+        let cells = self.cells.len();
+        cells != self.width
+            && self.last_width.is_some_and(|width| width != cells)
+            && line_end(self.bytes, start) < end
     }
 
     /// The row at `start` whose cell at `cell` is broken: whole all the same if a quote inside of a cell is all that is
@@ -171,8 +189,10 @@ impl<'a> Iterator for Rows<'a> {
             return None;
         }
         Some(match self.read(start, false) {
+            Read::Row(end) if self.holds_others(start, end) => self.mend(start, start),
             Read::Row(end) => {
                 self.at = end;
+                self.last_width = Some(self.cells.len());
                 Row::Whole(&self.bytes[start..end])
             }
             Read::Malformed(cell) => self.mend(start, cell),
@@ -293,6 +313,8 @@ mod tests {
         // Two of them; one that goes over lines.
         assert_eq!(rows("a,\"b,c\nd,\"e,f\ng,h,i"), ["broken a,\"b,c\n", "broken d,\"e,f\n", "g|h|i"]);
         assert_eq!(rows("a,\"b\nx\nmore,\"c\nd,e,f"), ["broken a,\"b\nx\nmore,\"c\n", "d|e|f"]);
+        // It seems to end where the cell of another row begins.
+        assert_eq!(rows("a,b,c\nd,\"e,f\ng,h,\"\nx\"\n"), ["a|b|c", "broken d,\"e,f\n", "g|h|\nx"]);
         // A quote inside of a cell is none.
         assert_eq!(rows("a,\"so \"b\" is\",c\nd,e,f"), ["a|so b\" is\"|c", "d|e|f"]);
     }

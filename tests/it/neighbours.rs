@@ -12,6 +12,7 @@ use aadstream::digest::tally::Tally;
 use aadstream::digest::{Admission, Digest, Framing, Input, Middle, Options, Position};
 use aadstream::files::digest_piece;
 use aadstream::files::feed::Feed;
+use aadstream::terms::Kind;
 use serde_json::Value;
 
 /// Damaged lists a test; `NEIGHBOUR_SEEDS` asks for more, `NEIGHBOUR_SEED` for one that failed.
@@ -330,5 +331,73 @@ fn damaged_records_of_a_large_file_harm_no_neighbour() {
         "{} faults\n{}",
         problems.len(),
         problems[..problems.len().min(12)].join("\n")
+    );
+}
+
+/// Cells as exports have them, and awkward ones.
+const CELLS: &[&str] = &[
+    "plain",
+    "",
+    "\"\"",
+    "\"with, comma\"",
+    "\"two\nlines\"",
+    "\"he said \"\"no\"\"\"",
+    "\"{\"\"a\"\":1}\"",
+    "50126",
+    "\"x\r\ny, z\n\"",
+];
+
+#[test]
+fn a_damaged_row_harms_no_other_row() {
+    let middle = middle();
+    let head = "Date (UTC),User ID,Status,Sign-in error code,Failure reason,More";
+    let mut problems = Vec::new();
+    for seed in seeds().flat_map(|seed| seed * 50..seed * 50 + 50) {
+        let mut random = Random::new(seed);
+        let row = |random: &mut Random| -> Vec<u8> {
+            let id = random.guid();
+            let mut cells = || *random.pick(CELLS);
+            let cells = ["2026-01-01T00:00:00Z", &id, "Failure", "50126", cells(), cells()];
+            cells.join(",").into_bytes()
+        };
+        let mut rows: Vec<Vec<u8>> = (0..4).map(|_| row(&mut random)).collect();
+        let at = random.below(rows.len());
+        let quotes = positions(&rows[at], b"\"");
+        if quotes.is_empty() || random.percent(30) {
+            let commas = positions(&rows[at], b",");
+            let place = *random.pick(&commas) + 1;
+            rows[at].insert(place, b'"');
+        } else {
+            rows[at].remove(*random.pick(&quotes));
+        }
+        let text = [head.as_bytes(), b"\r\n", &rows.join(&b"\r\n"[..]), b"\r\n"].concat();
+        for (what, tally) in [
+            ("message", tally(&middle, &text, Framing::Message)),
+            ("file", tally_of_file(&middle, text.clone())),
+        ] {
+            let good: u64 = tally
+                .events
+                .iter()
+                .filter(|(key, _)| key.kind == Kind::SignIn)
+                .map(|(_, seen)| seen.count)
+                .sum();
+            let rejected: u64 =
+                tally.rejected_records.iter().sum::<u64>() + tally.rejected_messages.iter().sum::<u64>();
+            // Lines of a cell that lost its first quote look like rows.
+            if good < 3 || total(&tally) > 6 || total(&tally) + rejected < 4 {
+                problems.push(format!(
+                    "NEIGHBOUR_SEED={} {what}: {good} good, {rejected} rejected, {} in all of row {at} of\n{}",
+                    seed / 50,
+                    total(&tally),
+                    String::from_utf8_lossy(&text)
+                ));
+            }
+        }
+    }
+    assert!(
+        problems.is_empty(),
+        "{} faults\n{}",
+        problems.len(),
+        problems[..problems.len().min(6)].join("\n")
     );
 }
