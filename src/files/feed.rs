@@ -211,14 +211,15 @@ impl<'m> Feed<'m> {
         let mut wanted = BLOCK_BYTES;
         loop {
             self.fill(wanted);
-            let walked = walk_elements(&self.buffer, self.is_eof);
+            let is_above = wanted > self.middle.options.max_message_bytes;
+            let walked = walk_elements(&self.buffer, self.is_eof, is_above);
             let (length, is_last) = match walked.end {
                 End::Closed(at) | End::Left(at) => (at, true),
                 End::More if self.is_eof => (self.buffer.len(), true),
                 End::More => (walked.complete, false),
             };
             if length == 0 && !is_last {
-                if wanted > self.middle.options.max_message_bytes {
+                if is_above {
                     return Ok(Some(self.oversized(Above::Element)));
                 }
                 wanted *= 2;
@@ -393,7 +394,10 @@ enum End {
     More,
 }
 
-fn walk_elements(bytes: &[u8], is_eof: bool) -> Walked {
+/// Walks over elements. `is_above` if no more bytes can be held: what is still open then may be an element that was cut and
+/// seems to hold those behind it.
+fn walk_elements(bytes: &[u8], is_eof: bool, is_above: bool) -> Walked {
+    let place = Place::Part { goes_on: !is_eof };
     let mut complete = 0;
     let mut at = 0;
     while let Some(byte) = bytes.get(at) {
@@ -407,8 +411,9 @@ fn walk_elements(bytes: &[u8], is_eof: bool) -> Walked {
         }
         at = match element_end(bytes, at) {
             Checked::Whole(end) => end,
+            Checked::Open if is_above && let Resume::Sibling(next) = resume::behind(bytes, at, place) => next,
             Checked::Open => break,
-            Checked::Fault(_) => match resume::behind(bytes, at, Place::Part { goes_on: !is_eof }) {
+            Checked::Fault(_) => match resume::behind(bytes, at, place) {
                 Resume::Sibling(next) => next,
                 Resume::Value(next) => return Walked { complete, end: End::Left(next) },
                 Resume::Unsure(_) | Resume::Nowhere => break,
@@ -542,6 +547,16 @@ mod tests {
                 let text = leak(format!("{head}{broken},{records}{tail}\n{{\"s\":1}}\n"));
                 assert_eq!(scan(text), (2, 4_001, 0, 1), "{head} {number} first");
             }
+        }
+    }
+
+    #[test]
+    fn an_element_cut_in_a_list_leaves_its_neighbours_alone() {
+        let record = format!("{{\"time\":\"1\",\"l\":[{{}},{{}}],\"a\":\"{}\"}}", "x".repeat(300));
+        let some = vec![record; 6_000].join(",");
+        for (head, tail) in [("[", "]"), ("{\"records\":[", "],\"n\":1}")] {
+            let text = format!("{head}{some},{{\"b\":1,\"l\":[{{\"id\":1}},{some}{tail}\n{{\"s\":1}}\n");
+            assert_eq!(scan(leak(text)), (2, 12_001, 0, 1), "{head}");
         }
     }
 
