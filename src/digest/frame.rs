@@ -67,13 +67,10 @@ pub fn frame_elements(bytes: &[u8], ids: &EnvelopeIds<'_>, receiver: &mut impl R
     let mut framer = Framer { bytes, entries: Entries::Lines, receiver, is_wary: false };
     let mut at = 0;
     while at < bytes.len() {
-        let (Elements::Closed(next) | Elements::Resume(next)) = framer.elements(at, ids, 1, PART);
+        let (Elements::Closed(next) | Elements::Resume(next)) = framer.elements(at, ids, 1, Place::Part);
         at = next;
     }
 }
-
-/// What stands before and behind it was read elsewhere.
-const PART: Place = Place::Part { goes_on: false };
 
 /// Where an object ends, or the records of an envelope begin.
 enum Object<'a> {
@@ -384,7 +381,7 @@ impl<'a, R: Receiver> Framer<'a, '_, R> {
             at = skip_blank(self.bytes, at);
             let next = match self.bytes.get(at) {
                 None => {
-                    if place != PART {
+                    if place != Place::Part {
                         self.receiver.broken(&[], Reason::InvalidJson);
                     }
                     return Elements::Resume(at);
@@ -412,7 +409,7 @@ impl<'a, R: Receiver> Framer<'a, '_, R> {
         match self.read(at, at + 1, depth, &mut { *ids }, false) {
             Some(Object::Record { end, sketch })
                 if (self.is_apart(end, place)
-                    || resume::behind(self.bytes, at, place) == Resume::Sibling(end))
+                    || resume::behind(self.bytes, at, place, false) == Resume::Sibling(end))
                     && self.receiver.record(&self.bytes[at..end], &sketch, ids) =>
             {
                 Next::Here(end)
@@ -427,14 +424,14 @@ impl<'a, R: Receiver> Framer<'a, '_, R> {
     fn is_apart(&self, end: usize, place: Place) -> bool {
         match self.bytes.get(skip_blank(self.bytes, end)) {
             Some(byte) => matches!(byte, b',' | b']'),
-            None => place == PART,
+            None => place == Place::Part,
         }
     }
 
     /// Rejects the broken value at `at` and says where reading goes on.
     fn recover(&mut self, at: usize, place: Place) -> Next {
         self.is_wary = true;
-        let next = match resume::behind(self.bytes, at, place) {
+        let next = match resume::behind(self.bytes, at, place, false) {
             Resume::Sibling(next) => Next::Here(next),
             Resume::Value(next) => Next::Out(next),
             Resume::Unsure(_) | Resume::Nowhere => Next::Out(self.bytes.len()),

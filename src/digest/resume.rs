@@ -201,8 +201,8 @@ pub enum Place {
     Envelope,
     /// The array of an envelope that is itself an element.
     InnerEnvelope,
-    /// A part of an array that ends between two elements; with `goes_on` more bytes of it can be had.
-    Part { goes_on: bool },
+    /// A part of an array that ends between two elements; what is behind them was cut off.
+    Part,
 }
 
 /// Where reading goes on.
@@ -217,15 +217,15 @@ pub enum Resume {
     Nowhere,
 }
 
-/// Where reading goes on behind the broken value at `at`.
-pub fn behind(bytes: &[u8], at: usize, place: Place) -> Resume {
+/// Where reading goes on behind the broken value at `at`; `goes_on` if more bytes can be had.
+pub fn behind(bytes: &[u8], at: usize, place: Place, goes_on: bool) -> Resume {
     let rest = &bytes[at..];
     let mut check = Check::default();
     let checked = check.feed(rest);
     // A record that was cut between the elements of a list in it takes its neighbours for more of them.
     if place != Place::Top
         && let Some(record) = check.record
-        && let Ok(resume @ Resume::Sibling(_)) = judge(bytes, at + record, place)
+        && let Ok(resume @ Resume::Sibling(_)) = judge(bytes, at + record, place, goes_on)
     {
         return resume;
     }
@@ -233,18 +233,18 @@ pub fn behind(bytes: &[u8], at: usize, place: Place) -> Resume {
         // Only a parser minds it.
         Checked::Whole(length) if matches!(rest[0], b'{' | b'[') => Resume::Sibling(at + length),
         // A quote too many may be the start of it.
-        Checked::Whole(_) => find(bytes, at + 1, place),
+        Checked::Whole(_) => find(bytes, at + 1, place, goes_on),
         checked => {
             let suspect = check.suspect(rest, checked).max(1).min(rest.len());
             // A line that was cut behind a colon takes the next one for its value.
             let line = memmem::find(&rest[..suspect], b"\n{").unwrap_or(suspect);
-            find(bytes, at + line, place)
+            find(bytes, at + line, place, goes_on)
         }
     }
 }
 
 /// The first place from `from` on where reading may go on.
-pub fn find(bytes: &[u8], from: usize, place: Place) -> Resume {
+pub fn find(bytes: &[u8], from: usize, place: Place, goes_on: bool) -> Resume {
     let mut at = from;
     while let Some(found) = memchr2(b'{', b'\n', bytes.get(at..).unwrap_or_default()) {
         at += found;
@@ -253,7 +253,7 @@ pub fn find(bytes: &[u8], from: usize, place: Place) -> Resume {
                 return Resume::Value(at + 1);
             }
         } else if may_begin_record(bytes, at) {
-            match judge(bytes, at, place) {
+            match judge(bytes, at, place, goes_on) {
                 Ok(resume) => return resume,
                 Err(next) => at = next.max(at),
             }
@@ -291,8 +291,9 @@ fn last_before(bytes: &[u8], at: usize) -> Option<u8> {
 }
 
 /// Whether what begins at `start` reads well up to a fitting end; if not, where the search goes on.
-fn judge(bytes: &[u8], start: usize, place: Place) -> Result<Resume, usize> {
+fn judge(bytes: &[u8], start: usize, place: Place, goes_on: bool) -> Result<Resume, usize> {
     let believed = if place == Place::Top { Resume::Value(start) } else { Resume::Sibling(start) };
+    let at_end = if goes_on { Resume::Unsure(start) } else { believed };
     let mut at = start;
     loop {
         let mut check = Check::default();
@@ -301,43 +302,44 @@ fn judge(bytes: &[u8], start: usize, place: Place) -> Result<Resume, usize> {
             Checked::Whole(length) => at + length,
             // The next broken value; the search behind it begins with the first value before it that reads well.
             _ if at > start => return Ok(believed),
-            Checked::Open if place == (Place::Part { goes_on: true }) => return Ok(Resume::Unsure(start)),
+            Checked::Open if goes_on => return Ok(at_end),
             checked => return Err(at + check.suspect(rest, checked)),
         };
         let next = skip_blank(bytes, end);
         match bytes.get(next) {
-            None if place == (Place::Part { goes_on: true }) => return Ok(Resume::Unsure(start)),
-            None => return Ok(believed),
+            None => return Ok(at_end),
             Some(b',') if next - start > CONVINCING_BYTES => return Ok(believed),
             Some(b',') => at = skip_blank(bytes, next + 1),
             Some(b']') => {
                 // Nothing is around the broken value, so the elements are those of an array whose head was lost.
-                return closes(bytes, next + 1, place).map(|()| Resume::Sibling(start));
+                let end = closes(bytes, next + 1, place)?;
+                let is_told = end < bytes.len() || !goes_on;
+                return Ok(if is_told { Resume::Sibling(start) } else { at_end });
             }
             Some(_) if ends_value(bytes, end) => return Ok(believed),
             Some(_) => return Err(next),
         }
         if at == bytes.len() {
-            let goes_on = place == (Place::Part { goes_on: true });
-            return Ok(if goes_on { Resume::Unsure(start) } else { believed });
+            return Ok(at_end);
         }
     }
 }
 
-/// Whether the bytes behind a closing bracket are what follows the array of `place`; if not, where they stop being so.
-fn closes(bytes: &[u8], at: usize, place: Place) -> Result<(), usize> {
+/// Whether the bytes behind a closing bracket are what follows the array of `place`: where that ends, or where they stop
+/// being so.
+fn closes(bytes: &[u8], at: usize, place: Place) -> Result<usize, usize> {
     let end = match place {
         // The bracket of the array itself is in a later part.
-        Place::Part { .. } => return Err(at),
+        Place::Part => return Err(at),
         Place::Top | Place::Array => at,
         Place::Envelope | Place::InnerEnvelope => {
             let next = skip_blank(bytes, at);
             match bytes.get(next) {
-                None => return Ok(()),
+                None => return Ok(bytes.len()),
                 Some(b'}') => next + 1,
                 Some(b',') => match Check::inside_object().feed(&bytes[next + 1..]) {
                     Checked::Whole(length) => next + 1 + length,
-                    Checked::Open => return Ok(()),
+                    Checked::Open => return Ok(bytes.len()),
                     Checked::Fault(length) => return Err(next + 1 + length),
                 },
                 Some(_) => return Err(next),
@@ -349,7 +351,7 @@ fn closes(bytes: &[u8], at: usize, place: Place) -> Result<(), usize> {
         Place::InnerEnvelope => matches!(bytes.get(next), None | Some(b',' | b']')),
         _ => ends_value(bytes, end),
     };
-    if fits { Ok(()) } else { Err(next) }
+    if fits { Ok(next) } else { Err(next) }
 }
 
 /// Whether a value that is in nothing may end at `end`: another one, a new line or nothing follows.

@@ -208,11 +208,12 @@ impl<'m> Feed<'m> {
     }
 
     fn array(&mut self, ids: Ids, is_object: bool) -> io::Result<Option<Piece>> {
+        let place = if is_object { Place::Envelope } else { Place::Array };
         let mut wanted = BLOCK_BYTES;
         loop {
             self.fill(wanted);
             let is_above = wanted > self.middle.options.max_message_bytes;
-            let walked = walk_elements(&self.buffer, self.is_eof, is_above);
+            let walked = walk_elements(&self.buffer, place, !self.is_eof, is_above);
             let (length, is_last) = match walked.end {
                 End::Closed(at) | End::Left(at) => (at, true),
                 End::More if self.is_eof => (self.buffer.len(), true),
@@ -220,7 +221,7 @@ impl<'m> Feed<'m> {
             };
             if length == 0 && !is_last {
                 if is_above {
-                    return Ok(Some(self.oversized(Above::Element)));
+                    return Ok(Some(self.oversized(Above::Element(place))));
                 }
                 wanted *= 2;
                 continue;
@@ -269,7 +270,8 @@ impl<'m> Feed<'m> {
     /// Reads to the end of what is above the limit, keeping only what it spells. If it is broken, its end is where
     /// reading may go on.
     fn oversized(&mut self, above: Above) -> Piece {
-        let is_lead = |byte: &u8| byte.is_ascii_whitespace() || above == Above::Element && *byte == b',';
+        let is_element = matches!(above, Above::Element(_));
+        let is_lead = |byte: &u8| byte.is_ascii_whitespace() || is_element && *byte == b',';
         let lead = self.buffer.iter().take_while(|byte| is_lead(byte)).count();
         self.buffer.drop_front(lead);
         let (mut search, mut mentions) = (Search::new(above), Mentions::default());
@@ -284,7 +286,7 @@ impl<'m> Feed<'m> {
             self.middle.scan_raw(&self.buffer[..if is_end { end } else { self.buffer.len() }], &mut mentions);
             self.buffer.drop_front(end);
             if is_end {
-                let ends_array = (above == Above::Element).then_some(is_left);
+                let ends_array = is_element.then_some(is_left);
                 if ends_array == Some(true) {
                     self.state = State::Top;
                 }
@@ -301,7 +303,8 @@ impl<'m> Feed<'m> {
 enum Above {
     Line,
     Value,
-    Element,
+    /// Of an array in this place.
+    Element(Place),
 }
 
 /// Looks for the end of something above the limit.
@@ -347,8 +350,8 @@ impl Search {
                 }
             }
         }
-        let place = if self.above == Above::Element { Place::Part { goes_on: !is_eof } } else { Place::Top };
-        match resume::find(buffer, self.seen, place) {
+        let place = if let Above::Element(place) = self.above { place } else { Place::Top };
+        match resume::find(buffer, self.seen, place, !is_eof) {
             Resume::Sibling(end) => Found::End(end),
             Resume::Value(end) => Found::Left(end),
             Resume::Unsure(at) => Found::Unsure(at),
@@ -396,8 +399,7 @@ enum End {
 
 /// Walks over elements. `is_above` if no more bytes can be held: what is still open then may be an element that was cut and
 /// seems to hold those behind it.
-fn walk_elements(bytes: &[u8], is_eof: bool, is_above: bool) -> Walked {
-    let place = Place::Part { goes_on: !is_eof };
+fn walk_elements(bytes: &[u8], place: Place, goes_on: bool, is_above: bool) -> Walked {
     let mut complete = 0;
     let mut at = 0;
     while let Some(byte) = bytes.get(at) {
@@ -410,13 +412,14 @@ fn walk_elements(bytes: &[u8], is_eof: bool, is_above: bool) -> Walked {
             _ => {}
         }
         at = match element_end(bytes, at) {
-            Checked::Whole(end) => end,
-            Checked::Open if is_above && let Resume::Sibling(next) = resume::behind(bytes, at, place) => next,
-            Checked::Open => break,
-            Checked::Fault(_) => match resume::behind(bytes, at, place) {
+            Checked::Whole(end) if is_apart(bytes, end) => end,
+            Checked::Open if !is_above => break,
+            checked => match resume::behind(bytes, at, place, goes_on) {
                 Resume::Sibling(next) => next,
-                Resume::Value(next) => return Walked { complete, end: End::Left(next) },
-                Resume::Unsure(_) | Resume::Nowhere => break,
+                Resume::Value(next) if checked != Checked::Open => {
+                    return Walked { complete, end: End::Left(next) };
+                }
+                _ => break,
             },
         };
         complete = at;
@@ -426,13 +429,18 @@ fn walk_elements(bytes: &[u8], is_eof: bool, is_above: bool) -> Walked {
 
 /// The end of an element: quickly by its brackets, if what follows looks like the end of an element, else by every byte.
 fn element_end(bytes: &[u8], at: usize) -> Checked {
-    if let b'{' | b'[' = bytes[at]
+    if let open @ (b'{' | b'[') = bytes[at]
         && let Walk::Closed(length) = Walker::default().feed(&bytes[at..])
-        && matches!(bytes[at + length..].trim_ascii_start(), [] | [b',' | b']', ..])
+        && bytes[at + length - 1] == open + 2
+        && is_apart(bytes, at + length)
     {
         return Checked::Whole(at + length);
     }
     resume::check(bytes, at)
+}
+
+fn is_apart(bytes: &[u8], end: usize) -> bool {
+    matches!(bytes[end..].trim_ascii_start(), [] | [b',' | b']', ..])
 }
 
 #[cfg(test)]
@@ -546,6 +554,9 @@ mod tests {
                 assert_eq!(scan(text), (2, 8_001, 0, 1), "{head} {number}");
                 let text = leak(format!("{head}{broken},{records}{tail}\n{{\"s\":1}}\n"));
                 assert_eq!(scan(text), (2, 4_001, 0, 1), "{head} {number} first");
+                let few = &records[..records.find(",\n").unwrap()];
+                let text = leak(format!("{head}{records},{broken},{few},{few}{tail}\n{{\"s\":1}}\n"));
+                assert_eq!(scan(text), (2, 4_003, 0, 1), "{head} {number} near the end");
             }
         }
     }
@@ -557,6 +568,10 @@ mod tests {
         for (head, tail) in [("[", "]"), ("{\"records\":[", "],\"n\":1}")] {
             let text = format!("{head}{some},{{\"b\":1,\"l\":[{{\"id\":1}},{some}{tail}\n{{\"s\":1}}\n");
             assert_eq!(scan(leak(text)), (2, 12_001, 0, 1), "{head}");
+            let last = &some[..some.len() / 6_000];
+            let text =
+                format!("{head}{some},{{\"b\":1,\"l\":[{{\"id\":1}},{last},{last}{tail}\n{{\"s\":1}}\n");
+            assert_eq!(scan(leak(text)), (2, 6_003, 0, 1), "{head} near the end");
         }
     }
 

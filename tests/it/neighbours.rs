@@ -298,7 +298,8 @@ fn damaged_records_of_a_large_file_harm_no_neighbour() {
         for way in WAYS {
             let mut random = Random::new(seed);
             let some = |random: &mut Random| -> Vec<Vec<u8>> {
-                (0..60).map(|_| written(random.pick(&shapes), way.is_pretty)).collect()
+                let count = *random.pick(&[1, 2, 60, 120]);
+                (0..count).map(|_| written(random.pick(&shapes), way.is_pretty)).collect()
             };
             let (mut clean, mut text, mut notes) = (some(&mut random), Vec::new(), Vec::new());
             text.extend(clean.clone());
