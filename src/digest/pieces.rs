@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::fields::Fields;
 use super::found::{self, Found};
 use super::frame::{self, Entries, EnvelopeIds, Receiver, Sketch};
+use super::resume::{self, Checked};
 use super::scan::Scanner;
 use super::table::{Header, Row, Rows};
 use super::tally;
@@ -88,20 +89,24 @@ impl<'m, 'd> Pieces<'m, 'd> {
     /// A record: a success that needs no parse is only counted.
     fn record_bytes(&mut self, bytes: &[u8], sketch: &Sketch<'_>, ids: &EnvelopeIds<'_>) -> bool {
         failpoint_record(bytes);
-        let unusable = if bytes.len() > self.middle.options.max_message_bytes {
-            Some(Reason::TooLarge)
-        } else {
-            sketch.is_deep.then_some(Reason::TooDeep)
+        let text = simdutf8::basic::from_utf8(bytes);
+        let unusable = match text {
+            _ if bytes.len() > self.middle.options.max_message_bytes => Some(Reason::TooLarge),
+            _ if sketch.is_deep => Some(Reason::TooDeep),
+            Err(_) => Some(Reason::InvalidUtf8),
+            Ok(_) => None,
         };
         if let Some(reason) = unusable {
-            self.broken(bytes, reason);
-            return true;
+            // A quote lost in it may make it seem to hold its neighbours, and what is wrong is theirs.
+            let is_json = resume::check(bytes, 0) == Checked::Whole(bytes.len());
+            if is_json {
+                self.broken(bytes, reason);
+            }
+            return is_json;
         }
-        let Ok(text) = simdutf8::basic::from_utf8(bytes) else {
-            self.broken(bytes, Reason::InvalidUtf8);
-            return true;
-        };
-        if let Some(category) = plain_success(sketch)
+        let text = text.expect("checked above");
+        if bytes.len() <= SUCCESS_BYTES
+            && let Some(category) = plain_success(sketch)
             && !self.middle.options.dedupe_sign_ins
             && !Scanner::needs_parse(bytes)
         {
@@ -273,6 +278,10 @@ fn failpoint_record(bytes: &[u8]) {
 
 #[cfg(not(feature = "failpoints"))]
 fn failpoint_record(_: &[u8]) {}
+
+/// A longer success is parsed all the same: it may be one that lost a quote, up to the next one that did, and hold the
+/// records in between.
+const SUCCESS_BYTES: usize = 32 * 1024;
 
 /// The log of a sign-in that says success at its first level in the plainest way; anything else is parsed.
 fn plain_success(sketch: &Sketch<'_>) -> Option<LogCategory> {
