@@ -67,8 +67,14 @@ pub fn frame_elements(bytes: &[u8], ids: &EnvelopeIds<'_>, receiver: &mut impl R
     let mut framer = Framer { bytes, entries: Entries::Lines, receiver, is_wary: false };
     let mut at = 0;
     while at < bytes.len() {
-        let (Elements::Closed(next) | Elements::Resume(next)) = framer.elements(at, ids, 1, Place::Part);
-        at = next;
+        at = match framer.elements(at, ids, 1, Place::Part) {
+            Elements::Resume(next) => next,
+            // The array's own bracket is elsewhere.
+            Elements::Closed(next) => {
+                framer.receiver.broken(&bytes[next - 1..next], Reason::InvalidJson);
+                next
+            }
+        };
     }
 }
 

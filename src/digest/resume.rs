@@ -243,6 +243,15 @@ pub fn behind(bytes: &[u8], at: usize, place: Place, goes_on: bool) -> Resume {
     }
 }
 
+/// Where the elements go on if the closing bracket at `at` is one too many: what follows does not fit the end of an array.
+pub fn behind_bracket(bytes: &[u8], at: usize, place: Place, goes_on: bool) -> Option<usize> {
+    closes(bytes, at + 1, place).err()?;
+    match find(bytes, at + 1, place, goes_on) {
+        Resume::Sibling(next) => Some(next),
+        _ => None,
+    }
+}
+
 /// The first place from `from` on where reading may go on.
 pub fn find(bytes: &[u8], from: usize, place: Place, goes_on: bool) -> Resume {
     let mut at = from;

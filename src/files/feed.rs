@@ -408,7 +408,14 @@ fn walk_elements(bytes: &[u8], place: Place, goes_on: bool, is_above: bool) -> W
                 at += 1;
                 continue;
             }
-            b']' => return Walked { complete, end: End::Closed(at) },
+            b']' => match resume::behind_bracket(bytes, at, place, goes_on) {
+                Some(next) => {
+                    at = next;
+                    complete = at;
+                    continue;
+                }
+                None => return Walked { complete, end: End::Closed(at) },
+            },
             _ => {}
         }
         at = match element_end(bytes, at) {
@@ -558,6 +565,15 @@ mod tests {
                 let text = leak(format!("{head}{records},{broken},{few},{few}{tail}\n{{\"s\":1}}\n"));
                 assert_eq!(scan(text), (2, 4_003, 0, 1), "{head} {number} near the end");
             }
+        }
+    }
+
+    #[test]
+    fn a_bracket_too_many_does_not_end_a_large_array() {
+        let some = vec![format!("{{\"a\":\"{}\"}}", "x".repeat(300)); 2_000].join(",");
+        for (head, tail) in [("[", "]"), ("{\"records\":[", "],\"n\":1}"), ("{\"records\":[", "]}")] {
+            let text = format!("{head}{some},{{\"b\":1}}],{some}{tail}\n{{\"s\":1}}\n");
+            assert_eq!(scan(leak(text)), (2, 4_002, 0, 1), "{head}");
         }
     }
 
