@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use rustc_hash::FxHashMap;
 
@@ -44,7 +45,14 @@ impl SeverityOverride {
         Self { code, default: Some(severity), by_flow: Vec::new() }
     }
 
-    fn apply(&self, severity: &mut ByFlow<Severity>) {
+    fn apply(&self, rule: &mut Rule) {
+        self.apply_to(&mut rule.severity);
+        for severity in rule.variants.iter_mut().filter_map(|variant| variant.severity.as_mut()) {
+            self.apply_to(severity);
+        }
+    }
+
+    fn apply_to(&self, severity: &mut ByFlow<Severity>) {
         let effective: Vec<(Flow, Severity)> = Flow::ALL
             .iter()
             .map(|flow| {
@@ -83,8 +91,8 @@ pub struct Catalogue {
     entries: Vec<Entry>,
     /// Position in `entries`.
     index: FxHashMap<Code, usize>,
-    /// Beside `entries`: links in both directions, sorted.
-    related: Vec<Vec<Code>>,
+    /// Beside `entries`: links in both directions, sorted. To know them every page is read.
+    related: OnceLock<Vec<Vec<Code>>>,
     literals: Vec<&'static str>,
     version: String,
     override_count: usize,
@@ -93,15 +101,13 @@ pub struct Catalogue {
 impl Catalogue {
     /// The rules that the program was built with.
     pub fn embedded() -> Self {
-        let mut problems = Problems::default();
-        let entries = read_embedded(&mut problems);
-        assert!(problems.is_empty(), "the tests admit no embedded rule with problems:\n{problems}");
-        Self::new(entries, &[])
+        Self::new(embedded_entries(), &[])
     }
 
     /// The embedded rules, those of `rules_dir` in their place or beside them, then severity overrides.
     pub fn load(rules_dir: Option<&Path>, overrides: &[SeverityOverride]) -> Result<Self, Problems> {
-        let (catalogue, mut problems) = Self::read(rules_dir, overrides);
+        let mut problems = Problems::default();
+        let catalogue = Self::assemble(embedded_entries(), rules_dir, overrides, &mut problems);
         problems.extend(laws::check_overrides(&catalogue));
         problems.sort();
         if problems.is_empty() { Ok(catalogue) } else { Err(problems) }
@@ -110,19 +116,24 @@ impl Catalogue {
     /// Every problem of the rules that [`Catalogue::load`] would load, the laws of style included; how many
     /// rules there are.
     pub fn check(rules_dir: Option<&Path>) -> (usize, Problems) {
-        let (catalogue, mut problems) = Self::read(rules_dir, &[]);
+        let mut problems = Problems::default();
+        let entries = read_embedded(&mut problems);
+        let catalogue = Self::assemble(entries, rules_dir, &[], &mut problems);
         problems.extend(laws::check(&catalogue));
         problems.sort();
         (catalogue.len(), problems)
     }
 
     /// The rules that could be read, and what is wrong with the others.
-    fn read(rules_dir: Option<&Path>, overrides: &[SeverityOverride]) -> (Self, Problems) {
-        let mut problems = Problems::default();
-        let mut entries = read_embedded(&mut problems);
+    fn assemble(
+        mut entries: Vec<Entry>,
+        rules_dir: Option<&Path>,
+        overrides: &[SeverityOverride],
+        problems: &mut Problems,
+    ) -> Self {
         if let Some(directory) = rules_dir {
-            let replacing = read_directory(directory, &mut problems);
-            entries.retain(|entry| replacing.iter().all(|other| other.rule.code != entry.rule.code));
+            let replacing = read_directory(directory, problems);
+            entries.retain(|entry| replacing.iter().all(|other| other.code != entry.code));
             entries.extend(replacing);
         }
         let mut catalogue = Self::new(entries, overrides);
@@ -135,51 +146,35 @@ impl Catalogue {
                 problems.push("[rules.severity]", None, format!("there is no rule for {code}{near}"));
                 continue;
             };
-            let rule = &mut catalogue.entries[position].rule;
-            word.apply(&mut rule.severity);
-            for severity in rule.variants.iter_mut().filter_map(|variant| variant.severity.as_mut()) {
-                word.apply(severity);
-            }
+            catalogue.entries[position].set_severity(word.clone());
         }
-        (catalogue, problems)
+        catalogue
     }
 
     fn new(mut entries: Vec<Entry>, overrides: &[SeverityOverride]) -> Self {
-        entries.sort_by_key(|entry| entry.rule.code);
-        let index: FxHashMap<Code, usize> =
-            entries.iter().enumerate().map(|(position, entry)| (entry.rule.code, position)).collect();
-        let mut related: Vec<Vec<Code>> = vec![Vec::new(); entries.len()];
-        for (position, entry) in entries.iter().enumerate() {
-            for other in entry.rule.related.iter().filter_map(|code| index.get(code)) {
-                related[position].push(entries[*other].rule.code);
-                related[*other].push(entry.rule.code);
-            }
-        }
-        for codes in &mut related {
-            codes.sort_unstable();
-            codes.dedup();
-        }
-        let literals = entries.iter().filter_map(|entry| match entry.rule.code {
+        entries.sort_by_key(|entry| entry.code);
+        let index = entries.iter().enumerate().map(|(position, entry)| (entry.code, position)).collect();
+        let literals = entries.iter().filter_map(|entry| match entry.code {
             Code::Named(name) => Some(name),
             _ => None,
         });
         Self {
             literals: literals.collect(),
             version: version::of(&entries, overrides),
-            override_count: entries.iter().filter(|entry| entry.rule.is_override).count(),
+            override_count: entries.iter().filter(|entry| entry.is_override).count(),
             entries,
             index,
-            related,
+            related: OnceLock::new(),
         }
     }
 
     pub fn rule(&self, code: Code) -> Option<&Rule> {
-        self.index.get(&code).map(|position| &self.entries[*position].rule)
+        self.index.get(&code).map(|position| self.entries[*position].rule())
     }
 
     /// In order of code.
     pub fn rules(&self) -> impl ExactSizeIterator<Item = &Rule> {
-        self.entries.iter().map(|entry| &entry.rule)
+        self.entries.iter().map(Entry::rule)
     }
 
     pub fn is_known(&self, code: Code) -> bool {
@@ -193,7 +188,24 @@ impl Catalogue {
 
     /// Codes that this rule or the other one links, sorted.
     pub fn related(&self, code: Code) -> &[Code] {
-        self.index.get(&code).map_or(&[], |position| &self.related[*position])
+        self.index.get(&code).map_or(&[], |position| &self.all_related()[*position])
+    }
+
+    fn all_related(&self) -> &[Vec<Code>] {
+        self.related.get_or_init(|| {
+            let mut related: Vec<Vec<Code>> = vec![Vec::new(); self.entries.len()];
+            for (position, rule) in self.rules().enumerate() {
+                for (code, other) in rule.related.iter().filter_map(|code| self.index.get_key_value(code)) {
+                    related[position].push(*code);
+                    related[*other].push(rule.code);
+                }
+            }
+            for codes in &mut related {
+                codes.sort_unstable();
+                codes.dedup();
+            }
+            related
+        })
     }
 
     /// The spellings of all codes that are names, sorted.
@@ -296,6 +308,10 @@ impl Catalogue {
     pub(crate) fn entries(&self) -> &[Entry] {
         &self.entries
     }
+}
+
+fn embedded_entries() -> Vec<Entry> {
+    EMBEDDED.iter().map(|(name, source)| Entry::embedded(name, source)).collect()
 }
 
 fn read_embedded(problems: &mut Problems) -> Vec<Entry> {
@@ -427,7 +443,7 @@ pub(crate) mod tests {
         let word = SeverityOverride { code: Code::Aadsts(50076), default, by_flow: by_flow.to_vec() };
         let mut severity =
             ByFlow { default: Severity::High, by_flow: vec![(Flow::Interactive, Severity::Low)] };
-        word.apply(&mut severity);
+        word.apply_to(&mut severity);
         assert_eq!([Flow::Interactive, Flow::Refresh, Flow::Text].map(|flow| severity.of(flow)), expected);
     }
 

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use aho_corasick::packed::Searcher;
-use aho_corasick::{AhoCorasick, Anchored, Input, MatchKind, StartKind, packed};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, Anchored, Input, MatchKind, StartKind, packed};
 use memchr::memmem;
 
 use super::simd::next_triple;
@@ -99,6 +99,8 @@ impl Scanner {
             .match_kind(MatchKind::LeftmostLongest)
             .ascii_case_insensitive(true)
             .start_kind(StartKind::Anchored)
+            // Asked only where a hint points, so quick to build beats quick to run.
+            .kind(Some(AhoCorasickKind::ContiguousNFA))
             .build(patterns)
             .expect("a few hundred short literals are within every limit of the automaton");
         let error_codes = memmem::Finder::new(ERROR_CODES);
