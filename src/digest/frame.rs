@@ -567,7 +567,7 @@ fn is_envelope_key(name: &[u8]) -> bool {
     }
 }
 
-fn is_json(bytes: &[u8]) -> bool {
+pub(super) fn is_json(bytes: &[u8]) -> bool {
     serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
 }
 
@@ -593,7 +593,7 @@ fn skip_comma(bytes: &[u8], at: usize) -> usize {
     if bytes.get(at) == Some(&b',') { at + 1 } else { at }
 }
 
-fn scalar_length(bytes: &[u8]) -> usize {
+pub(super) fn scalar_length(bytes: &[u8]) -> usize {
     bytes
         .iter()
         .position(|byte| !matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'+' | b'-' | b'.' | b'E'))
