@@ -287,21 +287,23 @@ impl Catalogue {
     pub fn nearest(&self, word: &str) -> Vec<&Rule> {
         let word = Code::parse(word).map_or_else(|| word.to_owned(), |code| code.to_string());
         let word = word.to_ascii_lowercase();
-        let mut near: Vec<(usize, &Rule)> = Vec::new();
+        let mut near: Vec<(usize, usize, &Rule)> = Vec::new();
         for rule in self.rules() {
             let spelling = rule.code.to_string().to_ascii_lowercase();
             // Numbers are dense: two wrong digits lead anywhere. Names are long and far apart.
             let tolerated = if matches!(rule.code, Code::Named(_)) { spelling.len() / 4 } else { 1 };
-            if spelling.len().abs_diff(word.len()) > tolerated {
+            // A wrong digit is likelier than one too many.
+            let longer = spelling.len().abs_diff(word.len());
+            if longer > tolerated {
                 continue;
             }
             let distance = strsim::osa_distance(&word, &spelling);
             if (1..=tolerated).contains(&distance) {
-                near.push((distance, rule));
+                near.push((distance, longer, rule));
             }
         }
-        near.sort_by_key(|(distance, rule)| (*distance, rule.code));
-        near.into_iter().take(NEAR_MAX).map(|(_, rule)| rule).collect()
+        near.sort_by_key(|(distance, longer, rule)| (*distance, *longer, rule.code));
+        near.into_iter().take(NEAR_MAX).map(|(_, _, rule)| rule).collect()
     }
 
     /// The rules with their files, for the laws.

@@ -26,6 +26,13 @@ pub struct Masks {
 pub fn walk(walker: &mut Walker, bytes: &[u8]) -> Walk {
     #[cfg(target_arch = "x86_64")]
     {
+        if is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("bmi1")
+            && is_x86_feature_detected!("popcnt")
+        {
+            // SAFETY: the function needs these instructions, and the processor was just asked for them.
+            return unsafe { walk_avx512(walker, bytes) };
+        }
         if is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("bmi1")
             && is_x86_feature_detected!("popcnt")
@@ -38,6 +45,12 @@ pub fn walk(walker: &mut Walker, bytes: &[u8]) -> Walk {
     }
     #[cfg(not(target_arch = "x86_64"))]
     walker.walk(bytes, plain)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512bw,bmi1,popcnt")]
+fn walk_avx512(walker: &mut Walker, bytes: &[u8]) -> Walk {
+    walker.walk(bytes, |block| avx512(block))
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -55,8 +68,14 @@ const TRIPLES: [&[u8; 3]; 3] = [b"dst", b"db2", b"rco"];
 #[inline]
 pub fn next_triple(bytes: &[u8], mut at: usize) -> Option<usize> {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") {
-        // SAFETY: the function needs AVX2, and the processor was just asked for it.
+    if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("bmi1") {
+        // SAFETY: the function needs these instructions, and the processor was just asked for them.
+        match unsafe { next_triple_avx512(bytes, at) } {
+            Ok(found) => return Some(found),
+            Err(end) => at = end,
+        }
+    } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi1") {
+        // SAFETY: the function needs these instructions, and the processor was just asked for them.
         match unsafe { next_triple_avx2(bytes, at) } {
             Ok(found) => return Some(found),
             Err(end) => at = end,
@@ -69,7 +88,35 @@ pub fn next_triple(bytes: &[u8], mut at: usize) -> Option<usize> {
     bytes.get(at..)?.windows(3).position(is_triple).map(|offset| at + offset)
 }
 
-/// The same, 32 places at a time; else the place up to which there is none.
+/// The same, 64 places at a time; else the place up to which there is none.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512bw,bmi1")]
+#[expect(clippy::cast_possible_wrap, reason = "bytes are compared bit by bit")]
+fn next_triple_avx512(bytes: &[u8], mut at: usize) -> Result<usize, usize> {
+    use std::arch::x86_64::{
+        __m512i, _mm512_cmpeq_epi8_mask, _mm512_loadu_si512, _mm512_or_si512, _mm512_set1_epi8,
+    };
+    while let Some(places) = bytes.get(at..at + BLOCK + 2) {
+        let folded = |offset: usize| {
+            // SAFETY: 64 bytes from `offset`, at most 2, on are inside the 66 places; the load needs no alignment.
+            let bytes = unsafe { _mm512_loadu_si512(places.as_ptr().add(offset).cast()) };
+            _mm512_or_si512(bytes, _mm512_set1_epi8(0x20))
+        };
+        let is = |bytes: __m512i, byte: u8| _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(byte as i8));
+        let (first, second, third) = (folded(0), folded(1), folded(2));
+        let st = is(second, b's') & is(third, b't');
+        let b2 = is(second, b'b') & is(third, b'2');
+        let co = is(second, b'c') & is(third, b'o');
+        let hits = is(first, b'd') & (st | b2) | is(first, b'r') & co;
+        if hits != 0 {
+            return Ok(at + hits.trailing_zeros() as usize);
+        }
+        at += BLOCK;
+    }
+    Err(at)
+}
+
+/// The same, 32 places at a time.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,bmi1")]
 #[expect(
@@ -165,6 +212,28 @@ fn lane_stops(lane: &[u8; LANE]) -> (u32, u32) {
     let stops = _mm_movemask_epi8(_mm_or_si128(equal(b'"'), equal(b'\\'))) as u32;
     let controls = _mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes)) as u32;
     (stops, controls)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512bw")]
+#[inline]
+#[expect(clippy::cast_possible_wrap, reason = "bytes are compared bit by bit")]
+fn avx512(block: &[u8; BLOCK]) -> Masks {
+    use std::arch::x86_64::{
+        _mm512_cmpeq_epi8_mask, _mm512_cmplt_epu8_mask, _mm512_loadu_si512, _mm512_or_si512, _mm512_set1_epi8,
+    };
+    // SAFETY: the block has 64 bytes; the load needs no alignment.
+    let bytes = unsafe { _mm512_loadu_si512(block.as_ptr().cast()) };
+    let all = |byte: u8| _mm512_set1_epi8(byte as i8);
+    // `[` and `{`, `]` and `}` differ in this one bit.
+    let folded = _mm512_or_si512(bytes, all(0x20));
+    Masks {
+        quote: _mm512_cmpeq_epi8_mask(bytes, all(b'"')),
+        backslash: _mm512_cmpeq_epi8_mask(bytes, all(b'\\')),
+        open: _mm512_cmpeq_epi8_mask(folded, all(b'{')),
+        close: _mm512_cmpeq_epi8_mask(folded, all(b'}')),
+        control: _mm512_cmplt_epu8_mask(bytes, all(0x20)),
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -284,10 +353,13 @@ mod tests {
             }
             #[cfg(target_arch = "x86_64")]
             {
-                // SAFETY: SSE2 is part of every x86-64 processor; AVX2 is asked for.
+                // SAFETY: SSE2 is part of every x86-64 processor; the others are asked for.
                 assert_eq!(unsafe { sse2(&block) }, plain(&block), "from {start}");
                 if is_x86_feature_detected!("avx2") {
                     assert_eq!(unsafe { avx2(&block) }, plain(&block), "from {start}");
+                }
+                if is_x86_feature_detected!("avx512bw") {
+                    assert_eq!(unsafe { avx512(&block) }, plain(&block), "from {start}");
                 }
             }
         }
