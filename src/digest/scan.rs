@@ -125,10 +125,34 @@ impl Scanner {
             });
         }
         if has_code {
-            self.error_codes
-                .find_iter(bytes)
-                .for_each(|at| error_codes(&bytes[at + ERROR_CODES.len()..], mentions));
+            self.error_codes_of(bytes, mentions);
         }
+    }
+
+    /// Finds the codes that a sign-in spells; the names of other products' errors do not occur there.
+    pub fn scan_sign_in(&self, bytes: &[u8], mentions: &mut Mentions) {
+        let mut from = 0;
+        let mut has_code = false;
+        while let Some(at) = next_triple(bytes, from) {
+            from = at + 1;
+            let Some(begin) = at.checked_sub(2) else { continue };
+            let prefix = bytes.get(begin..begin + 6).unwrap_or_default();
+            if prefix.eq_ignore_ascii_case(b"aadsts") {
+                has_code = true;
+                from = aadsts(bytes, begin + 6, mentions);
+            } else if prefix.eq_ignore_ascii_case(b"aadb2c") {
+                from = aadb2c(bytes, begin + 6, mentions);
+            }
+        }
+        if has_code {
+            self.error_codes_of(bytes, mentions);
+        }
+    }
+
+    fn error_codes_of(&self, bytes: &[u8], mentions: &mut Mentions) {
+        self.error_codes
+            .find_iter(bytes)
+            .for_each(|at| error_codes(&bytes[at + ERROR_CODES.len()..], mentions));
     }
 
     /// Whether a sign-in record that says success at its first level must be parsed all the same: it spells a code of

@@ -4,7 +4,7 @@
 //! Measured: the same masks built by a plain loop cost a success record three times its whole time.
 #![expect(unsafe_code, reason = "vector instructions; each use says why it is sound")]
 
-use super::structure::{Walk, Walker};
+use super::structure::{Walk, Walker, prefix_xor};
 
 /// Bytes a step; the width of the masks.
 pub const BLOCK: usize = 64;
@@ -29,6 +29,7 @@ pub fn walk(walker: &mut Walker, bytes: &[u8]) -> Walk {
         if is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("bmi1")
             && is_x86_feature_detected!("popcnt")
+            && is_x86_feature_detected!("pclmulqdq")
         {
             // SAFETY: the function needs these instructions, and the processor was just asked for them.
             return unsafe { walk_avx512(walker, bytes) };
@@ -36,27 +37,38 @@ pub fn walk(walker: &mut Walker, bytes: &[u8]) -> Walk {
         if is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("bmi1")
             && is_x86_feature_detected!("popcnt")
+            && is_x86_feature_detected!("pclmulqdq")
         {
             // SAFETY: the function needs these instructions, and the processor was just asked for them.
             return unsafe { walk_avx2(walker, bytes) };
         }
         // SAFETY: SSE2 is part of every x86-64 processor.
-        walker.walk(bytes, |block| unsafe { sse2(block) })
+        walker.walk(bytes, |block| unsafe { sse2(block) }, prefix_xor)
     }
     #[cfg(not(target_arch = "x86_64"))]
-    walker.walk(bytes, plain)
+    walker.walk(bytes, plain, prefix_xor)
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512bw,bmi1,popcnt")]
+#[target_feature(enable = "avx512bw,bmi1,popcnt,pclmulqdq")]
 fn walk_avx512(walker: &mut Walker, bytes: &[u8]) -> Walk {
-    walker.walk(bytes, |block| avx512(block))
+    walker.walk(bytes, |block| avx512(block), |quotes| carryless(quotes))
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,bmi1,popcnt")]
+#[target_feature(enable = "avx2,bmi1,popcnt,pclmulqdq")]
 fn walk_avx2(walker: &mut Walker, bytes: &[u8]) -> Walk {
-    walker.walk(bytes, |block| avx2(block))
+    walker.walk(bytes, |block| avx2(block), |quotes| carryless(quotes))
+}
+
+/// [`prefix_xor`] in one instruction: a multiplication by all ones without carries.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "pclmulqdq")]
+#[inline]
+fn carryless(quotes: u64) -> u64 {
+    use std::arch::x86_64::{_mm_clmulepi64_si128, _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_set1_epi8};
+    let product = _mm_clmulepi64_si128::<0>(_mm_cvtsi64_si128(quotes.cast_signed()), _mm_set1_epi8(-1));
+    _mm_cvtsi128_si64(product).cast_unsigned()
 }
 
 /// Three letters that stand inside everything that keeps a success from being only counted, in either letter case: in
@@ -340,6 +352,19 @@ mod tests {
                 let expected = Stop { at: length, control: control && length > 0 };
                 assert_eq!(string_stop(&bytes, 0), Some(expected), "{length}");
                 assert_eq!(string_stop(&bytes[..length], 0), None, "{length}");
+            }
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn a_carryless_product_is_a_prefix_xor() {
+        let mut quotes = 0x9e37_79b9_7f4a_7c15u64;
+        for _ in 0..1000 {
+            quotes = quotes.wrapping_mul(0xd134_2543_de82_ef95).rotate_left(17);
+            if is_x86_feature_detected!("pclmulqdq") {
+                // SAFETY: the instruction was just asked for.
+                assert_eq!(unsafe { carryless(quotes) }, prefix_xor(quotes), "{quotes:x}");
             }
         }
     }

@@ -23,6 +23,9 @@ const BYTES_MIN: usize = 4 * 1024 * 1024;
 /// Bytes a piece; as [`feed`](super::feed) reads them.
 const BLOCK_BYTES: usize = 256 * 1024;
 
+/// Bytes that are asked for at once.
+const PRESENT_BYTES: usize = 4 * BLOCK_BYTES;
+
 /// Whole lines of a mapped file.
 #[derive(Debug)]
 pub struct Slice {
@@ -44,6 +47,8 @@ pub struct Lines {
     file: File,
     map: Arc<Map>,
     at: usize,
+    /// Asked for from the kernel up to here.
+    present: usize,
 }
 
 impl Lines {
@@ -58,7 +63,7 @@ impl Lines {
         if map.memory[..BLOCK_BYTES].trim_ascii_start().first() != Some(&b'{') {
             return Err(file);
         }
-        Ok(Self { file, map: Arc::new(map), at: 0 })
+        Ok(Self { file, map: Arc::new(map), at: 0, present: 0 })
     }
 
     /// The next lines; `None` where a reader must go on.
@@ -69,9 +74,17 @@ impl Lines {
                 "the file became shorter while it was read",
             ));
         }
-        let block = self.map.memory.get(self.at..self.at + BLOCK_BYTES);
-        let Some(length) = block.and_then(cut::last_safe) else { return Ok(None) };
+        // A batch of many records is one long line.
+        let mut blocks =
+            [1, 4, 16].map(|blocks| self.map.memory.get(self.at..self.at + blocks * BLOCK_BYTES)).into_iter();
+        let Some(length) = blocks.find_map(|block| cut::last_safe(block?)) else { return Ok(None) };
         let range = self.at..self.at + length;
+        if range.end > self.present {
+            self.present = (range.end + PRESENT_BYTES).min(self.map.memory.len());
+            // Only a hint; without it every few pages are a fault of their own.
+            let _ =
+                self.map.memory.advise_range(Advice::PopulateRead, range.start, self.present - range.start);
+        }
         self.at = range.end;
         Ok(Some(Slice { map: Arc::clone(&self.map), range }))
     }
