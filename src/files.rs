@@ -15,14 +15,11 @@ use crate::digest::frame::EnvelopeIds;
 use crate::digest::unpack::{is_gzip, is_zstd};
 use crate::digest::{Digest, Framing, Input, Middle, Position};
 use crate::terms::Reason;
-use buffer::Buffer;
-use feed::{Feed, Piece};
+use feed::Piece;
 
 pub mod buffer;
 pub mod cut;
 pub mod feed;
-#[cfg(unix)]
-pub mod map;
 
 /// What the command line named.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -78,73 +75,16 @@ pub fn list(paths: &[PathBuf]) -> (Vec<Source>, Vec<anyhow::Error>) {
     (sources, errors)
 }
 
-/// A source that is read piece by piece.
-pub struct Reading<'m> {
-    middle: &'m Middle,
-    read: Arc<AtomicU64>,
-    #[cfg(unix)]
-    lines: Option<map::Lines>,
-    feed: Option<Feed<'m>>,
-}
-
-impl<'m> Reading<'m> {
-    /// `read` counts the bytes taken from the disk.
-    pub fn open(middle: &'m Middle, source: &Source, read: &Arc<AtomicU64>) -> anyhow::Result<Self> {
-        let mut reading = Self {
-            middle,
-            read: Arc::clone(read),
-            #[cfg(unix)]
-            lines: None,
-            feed: None,
-        };
-        let raw: Box<dyn Read + Send> = match source {
-            Source::Stdin => Box::new(io::stdin()),
-            Source::File(path) => {
-                let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-                #[cfg(unix)]
-                let file = match map::Lines::new(file) {
-                    Ok(lines) => {
-                        reading.lines = Some(lines);
-                        return Ok(reading);
-                    }
-                    Err(file) => file,
-                };
-                Box::new(file)
-            }
-        };
-        reading.feed = Some(Feed::new(middle, plain(raw, source, read)?));
-        Ok(reading)
-    }
-
-    /// The next piece; an error is the source's, and what was read before it was given out.
-    pub fn next_piece(&mut self) -> io::Result<Option<Piece>> {
-        #[cfg(unix)]
-        if let Some(mut lines) = self.lines.take() {
-            if let Some(slice) = lines.next_slice()? {
-                self.read.fetch_add(slice.len() as u64, Ordering::Relaxed);
-                self.lines = Some(lines);
-                return Ok(Some(Piece::Mapped(slice)));
-            }
-            let rest = Counted { inner: lines.rest()?, read: Arc::clone(&self.read) };
-            self.feed = Some(Feed::new(self.middle, Box::new(rest)));
+/// Opens a source as plain text: gzip and zstd are told by their first bytes, UTF-16 by its mark. `read` counts the
+/// bytes taken from the disk.
+pub fn open(source: &Source, read: &Arc<AtomicU64>) -> anyhow::Result<Box<dyn Read + Send>> {
+    let raw: Box<dyn Read + Send> = match source {
+        Source::Stdin => Box::new(io::stdin()),
+        Source::File(path) => {
+            let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+            Box::new(file)
         }
-        self.feed.as_mut().map_or(Ok(None), Feed::next_piece)
-    }
-
-    /// Takes back the bytes of a piece, to be used again.
-    pub fn recycle(&mut self, bytes: Buffer) {
-        if let Some(feed) = &mut self.feed {
-            feed.recycle(bytes);
-        }
-    }
-}
-
-/// Plain text: gzip and zstd are told by their first bytes, UTF-16 by its mark.
-fn plain(
-    raw: Box<dyn Read + Send>,
-    source: &Source,
-    read: &Arc<AtomicU64>,
-) -> anyhow::Result<Box<dyn Read + Send>> {
+    };
     let counted = Counted { inner: raw, read: Arc::clone(read) };
     let (head, counted) = peek(counted).with_context(|| format!("cannot read {}", source.name()))?;
     let plain: Box<dyn Read + Send> = if is_gzip(&head) {
@@ -199,8 +139,6 @@ pub fn digest_piece(middle: &Middle, piece: &Piece, position: &Position<'_>, dig
     let input =
         |bytes, framing| Input { payload: Some(bytes), framing, timestamp_ms: None, source: *position };
     match piece {
-        #[cfg(unix)]
-        Piece::Mapped(bytes) => digest.merge(middle.digest(&[input(bytes, Framing::Lines)])),
         Piece::Lines(bytes) => digest.merge(middle.digest(&[input(bytes, Framing::Lines)])),
         Piece::Elements { bytes, ids, is_last, is_cut } => {
             let ids = EnvelopeIds {

@@ -17,8 +17,8 @@ use crate::digest::tally::{Detail, Tally};
 use crate::digest::{Digest, Middle, Position};
 use crate::exit_code::{Exit, ExitError};
 use crate::files::buffer::Buffer;
-use crate::files::feed::Piece;
-use crate::files::{self, Reading, Source};
+use crate::files::feed::{Feed, Piece};
+use crate::files::{self, Source};
 use crate::metrics::{Metrics, MetricsOptions};
 use crate::report::Report;
 use crate::report::table::{self, Layout};
@@ -107,7 +107,7 @@ impl Scan {
         let mut tally = Tally::default();
         for source in sources {
             let mut place = Place { name: source.name(), ..Place::default() };
-            let result = self.pieces(source, |reading, piece| {
+            let result = self.pieces(source, |feed, piece| {
                 let mut digest = Digest::default();
                 files::digest_piece(&self.middle, &piece, &place.position(), &mut digest);
                 self.admit(&mut digest);
@@ -119,7 +119,7 @@ impl Scan {
                 }
                 tally.merge(digest.tally);
                 if let Piece::Lines(bytes) | Piece::Elements { bytes, .. } = piece {
-                    reading.recycle(bytes);
+                    feed.recycle(bytes);
                 }
                 terminal::print(&lines)
             });
@@ -134,14 +134,14 @@ impl Scan {
     fn pieces(
         &self,
         source: &Source,
-        mut take: impl FnMut(&mut Reading<'_>, Piece) -> anyhow::Result<()>,
+        mut take: impl FnMut(&mut Feed<'_>, Piece) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let mut reading = Reading::open(&self.middle, source, &self.read)?;
+        let mut feed = Feed::new(&self.middle, files::open(source, &self.read)?);
         loop {
-            let piece = reading.next_piece().with_context(|| format!("cannot read {}", source.name()))?;
+            let piece = feed.next_piece().with_context(|| format!("cannot read {}", source.name()))?;
             self.progress.set_position(self.read.load(Ordering::Relaxed));
             match piece {
-                Some(piece) => take(&mut reading, piece)?,
+                Some(piece) => take(&mut feed, piece)?,
                 None => return Ok(()),
             }
         }
@@ -187,25 +187,25 @@ impl Scan {
 /// What is still to be read.
 struct Pile<'s> {
     sources: std::slice::Iter<'s, Source>,
-    open: Option<(Arc<str>, Reading<'s>)>,
+    open: Option<(Arc<str>, Feed<'s>)>,
 }
 
 impl<'s> Pile<'s> {
     /// The next piece of the input and the name of its file. `spare` is the caller's last buffer.
     fn next(&mut self, scan: &'s Scan, spare: Option<Buffer>) -> Option<(Arc<str>, Piece)> {
-        if let (Some((_, reading)), Some(spare)) = (&mut self.open, spare) {
-            reading.recycle(spare);
+        if let (Some((_, feed)), Some(spare)) = (&mut self.open, spare) {
+            feed.recycle(spare);
         }
         loop {
-            let Some((name, reading)) = &mut self.open else {
+            let Some((name, feed)) = &mut self.open else {
                 let source = self.sources.next()?;
-                match Reading::open(&scan.middle, source, &scan.read) {
-                    Ok(reading) => self.open = Some((source.name().into(), reading)),
+                match files::open(source, &scan.read) {
+                    Ok(reader) => self.open = Some((source.name().into(), Feed::new(&scan.middle, reader))),
                     Err(error) => scan.report_error(&error),
                 }
                 continue;
             };
-            let piece = reading.next_piece();
+            let piece = feed.next_piece();
             scan.progress.set_position(scan.read.load(Ordering::Relaxed));
             match piece {
                 Ok(Some(piece)) => return Some((Arc::clone(name), piece)),

@@ -135,13 +135,12 @@ impl Scanner {
         let mut has_code = false;
         while let Some(at) = next_triple(bytes, from) {
             from = at + 1;
-            let Some(begin) = at.checked_sub(2) else { continue };
-            let prefix = bytes.get(begin..begin + 6).unwrap_or_default();
-            if prefix.eq_ignore_ascii_case(b"aadsts") {
+            let behind = at + "AADSTS".len();
+            if has_word(bytes, at, b"aadsts") {
                 has_code = true;
-                from = aadsts(bytes, begin + 6, mentions);
-            } else if prefix.eq_ignore_ascii_case(b"aadb2c") {
-                from = aadb2c(bytes, begin + 6, mentions);
+                from = aadsts(bytes, behind, mentions);
+            } else if has_word(bytes, at, b"aadb2c") {
+                from = aadb2c(bytes, behind, mentions);
             }
         }
         if has_code {
@@ -158,25 +157,26 @@ impl Scanner {
     /// Whether a sign-in record that says success at its first level must be parsed all the same: it spells a code of
     /// Entra's, or an `errorCode` in it is not plainly zero. Power BI's names do not occur in sign-ins.
     pub fn needs_parse(bytes: &[u8]) -> bool {
+        const ERROR: usize = "error".len();
         let mut from = 0;
         while let Some(at) = next_triple(bytes, from) {
             from = at + 1;
-            let before = |count: usize, length: usize| {
-                at.checked_sub(count).and_then(|start| bytes.get(start..start + length)).unwrap_or_default()
-            };
-            if before(3, 8).eq_ignore_ascii_case(b"rrorcode") {
-                if !is_zero_member(&bytes[at + 5..]) {
-                    return true;
-                }
-            } else if [&b"aadsts"[..], b"aadb2c"]
-                .iter()
-                .any(|prefix| before(2, 6).eq_ignore_ascii_case(prefix))
+            let is_key = at.checked_sub(ERROR).is_some_and(|start| has_word(bytes, start, b"errorcode"));
+            if is_key && !is_zero_member(&bytes[at + "code".len()..])
+                || PREFIXES.iter().any(|prefix| has_word(bytes, at, prefix))
             {
                 return true;
             }
         }
         false
     }
+}
+
+const PREFIXES: [&[u8]; 2] = [b"aadsts", b"aadb2c"];
+
+/// Whether `word` stands at `at`, in any letter case.
+fn has_word(bytes: &[u8], at: usize, word: &[u8]) -> bool {
+    bytes.get(at..at + word.len()).is_some_and(|found| found.eq_ignore_ascii_case(word))
 }
 
 fn aadb2c(bytes: &[u8], at: usize, mentions: &mut Mentions) -> usize {

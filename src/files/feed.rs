@@ -25,8 +25,6 @@ const ROWS: usize = 512;
 #[derive(Debug)]
 pub enum Piece {
     Lines(Buffer),
-    #[cfg(unix)]
-    Mapped(super::map::Slice),
     /// Elements of one array; `is_last` with the last piece of it.
     Elements {
         bytes: Buffer,
