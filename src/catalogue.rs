@@ -27,6 +27,9 @@ pub mod render;
 /// (file name, content), sorted by name; written by `build.rs`.
 static EMBEDDED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 
+/// The table of the configuration that overrides severities: a problem of one is reported under its key.
+pub const OVERRIDES: &str = "rules.severity";
+
 /// Near codes that are worth showing for a mistyped one.
 const NEAR_MAX: usize = 3;
 
@@ -139,11 +142,18 @@ impl Catalogue {
         let mut catalogue = Self::new(entries, overrides);
         for word in overrides {
             let Some(position) = catalogue.index.get(&word.code).copied() else {
-                let code = word.code.to_string();
-                let near =
-                    catalogue.nearest(&code).first().map(|rule| format!("; did you mean {}?", rule.code));
-                let near = near.unwrap_or_default();
-                problems.push("[rules.severity]", None, format!("there is no rule for {code}{near}"));
+                let near: Vec<String> = catalogue
+                    .nearest(&word.code.to_string())
+                    .iter()
+                    .map(|rule| rule.code.to_string())
+                    .collect();
+                let near = match near.split_last() {
+                    None => "; `aadstream rules list` shows all".to_owned(),
+                    Some((last, [])) => format!("; did you mean {last}?"),
+                    Some((last, others)) => format!("; did you mean {} or {last}?", others.join(", ")),
+                };
+                let message = format!("no rule has this code{near}");
+                problems.push(format!("{OVERRIDES}.{}", word.code), None, message);
                 continue;
             };
             catalogue.entries[position].set_severity(word.clone());
@@ -283,33 +293,38 @@ impl Catalogue {
             .find_map(|prefix| self.rule(of(prefix)))
     }
 
-    /// Codes that a typing slip may have meant, nearest first, at most three.
+    /// Rules that a typing slip in a code or in Microsoft's name for it may have meant, nearest first, at most three.
     pub fn nearest(&self, word: &str) -> Vec<&Rule> {
         let word = Code::parse(word).map_or_else(|| word.to_owned(), |code| code.to_string());
         let word = word.to_ascii_lowercase();
-        let mut near: Vec<(usize, usize, &Rule)> = Vec::new();
+        let mut near: Vec<((usize, usize), &Rule)> = Vec::new();
         for rule in self.rules() {
-            let spelling = rule.code.to_string().to_ascii_lowercase();
+            let code = rule.code.to_string();
             // Numbers are dense: two wrong digits lead anywhere. Names are long and far apart.
-            let tolerated = if matches!(rule.code, Code::Named(_)) { spelling.len() / 4 } else { 1 };
-            // A wrong digit is likelier than one too many.
-            let longer = spelling.len().abs_diff(word.len());
-            if longer > tolerated {
-                continue;
-            }
-            let distance = strsim::osa_distance(&word, &spelling);
-            if (1..=tolerated).contains(&distance) {
-                near.push((distance, longer, rule));
-            }
+            let tolerated = if matches!(rule.code, Code::Named(_)) { code.len() / 4 } else { 1 };
+            let by_name = rule.name.as_deref().and_then(|name| slips(&word, name, name.len() / 4));
+            let by_code = slips(&word, &code, tolerated).filter(|slips| slips.0 > 0);
+            near.extend(by_code.into_iter().chain(by_name).min().map(|slips| (slips, rule)));
         }
-        near.sort_by_key(|(distance, longer, rule)| (*distance, *longer, rule.code));
-        near.into_iter().take(NEAR_MAX).map(|(_, _, rule)| rule).collect()
+        near.sort_by_key(|(slips, rule)| (*slips, rule.code));
+        near.into_iter().take(NEAR_MAX).map(|(_, rule)| rule).collect()
     }
 
     /// The rules with their files, for the laws.
     pub(crate) fn entries(&self) -> &[Entry] {
         &self.entries
     }
+}
+
+/// How many slips part `word`, in lower case, from `spelling`, then by how much one is longer: a wrong digit is likelier
+/// than one too many. `None` for more than `tolerated`.
+fn slips(word: &str, spelling: &str, tolerated: usize) -> Option<(usize, usize)> {
+    let longer = spelling.len().abs_diff(word.len());
+    if longer > tolerated {
+        return None;
+    }
+    let slips = strsim::osa_distance(word, &spelling.to_ascii_lowercase());
+    (slips <= tolerated).then_some((slips, longer))
 }
 
 fn embedded_entries() -> Vec<Entry> {
@@ -388,7 +403,9 @@ pub(crate) mod tests {
     }
 
     fn sample() -> Catalogue {
-        let linked = rule_file("AADSTS50076", "B").replace("related = []", "related = [\"AADSTS50034\"]");
+        let linked = rule_file("AADSTS50076", "B")
+            .replace("related = []", "related = [\"AADSTS50034\"]")
+            .replace("tier", "name = \"StrongAuthRequired\"\ntier");
         let umbrella = rule_file("AADSTS70002", "C").replace("transient", "umbrella = true\ntransient");
         let variant = rule_file("AADSTS50053", "D").replace(
             "\n```\n\n#",
@@ -437,6 +454,7 @@ pub(crate) mod tests {
         assert_eq!(catalogue.family(Code::Aadsts(700_029)).map(|rule| rule.code), Some(Code::Aadsts(70002)));
         assert_eq!(codes(catalogue.nearest("50067")), ["AADSTS50076"]);
         assert_eq!(codes(catalogue.nearest("DM_GWPipeline_Gatway")), ["DM_GWPipeline_Gateway"]);
+        assert_eq!(codes(catalogue.nearest("strongauthrequierd")), ["AADSTS50076"]);
         assert!(catalogue.nearest("hello").is_empty());
     }
 
@@ -484,6 +502,7 @@ pub(crate) mod tests {
         let overrides = [SeverityOverride::constant(Code::Aadsts(7_000_221), Severity::Info)];
         let problems = Catalogue::load(Some(directory.path()), &overrides).unwrap_err();
         assert_eq!(problems.len(), 3, "{problems}");
-        assert!(problems.to_string().contains("no rule for AADSTS7000221; did you mean AADSTS7000222?"));
+        let expected = "rules.severity.AADSTS7000221: no rule has this code; did you mean AADSTS7000222";
+        assert!(problems.to_string().contains(expected), "{problems}");
     }
 }

@@ -275,3 +275,19 @@ fn the_explained_file_is_the_defaults() {
         assert!(is_explained, "deploy/aadstream.toml does not have `{key}`");
     }
 }
+
+#[test]
+fn a_severity_for_a_code_without_a_rule_is_reported_where_it_stands() {
+    let variables = [("AADSTREAM_RULES__SEVERITY__NONSENSE", "low")];
+    let table = "[rules.severity]\n7000222 = \"low\"\nAADSTS7000221 = \"low\"\n";
+    let settings = load_with(&format!("{MINIMAL}{table}"), &variables).unwrap();
+    let problems = settings.load_rules().unwrap_err().to_string();
+    for expected in [
+        "a.toml:6: cannot use `rules.severity.AADSTS7000221`: no rule has this code; did you mean AADSTS7000222",
+        "AADSTREAM_RULES__SEVERITY__NONSENSE: cannot use `rules.severity.nonsense`: no rule has this code; \
+         `aadstream rules list` shows all",
+        "2 problems",
+    ] {
+        assert!(problems.contains(expected), "{expected} in {problems}");
+    }
+}
