@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::terms::{Audience, Category, Flow, Severity};
+use crate::terms::{Audience, Category, Flow, Outcome, Severity};
 
 /// Explains the AADSTS codes in Microsoft Entra sign-in logs and Power BI refresh logs, and counts them.
 #[derive(Debug, Parser)]
@@ -144,22 +144,28 @@ pub enum RulesCommand {
 pub struct RulesListArgs {
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: ListFormat,
-    /// Only this category.
-    #[arg(long, value_parser = word::<Category>)]
-    pub category: Option<Category>,
+    /// Only these categories; each filter takes several words, comma-separated.
+    #[arg(long, value_parser = word::<Category>, value_delimiter = ',')]
+    pub category: Vec<Category>,
     /// Only rules with this severity in some flow (or in --flow).
-    #[arg(long, value_parser = word::<Severity>)]
-    pub severity: Option<Severity>,
-    /// Only codes that occur in this flow.
-    #[arg(long, value_parser = word::<Flow>)]
-    pub flow: Option<Flow>,
+    #[arg(long, value_parser = word::<Severity>, value_delimiter = ',')]
+    pub severity: Vec<Severity>,
+    /// Only codes that occur in this flow; the table shows what they mean there.
+    #[arg(long, value_parser = word::<Flow>, value_delimiter = ',')]
+    pub flow: Vec<Flow>,
     /// Only rules with this audience in some flow (or in --flow).
-    #[arg(long, value_parser = word::<Audience>)]
-    pub audience: Option<Audience>,
+    #[arg(long, value_parser = word::<Audience>, value_delimiter = ',')]
+    pub audience: Vec<Audience>,
+    /// Only rules with this outcome in some flow (or in --flow).
+    #[arg(long, value_parser = word::<Outcome>, value_delimiter = ',')]
+    pub outcome: Vec<Outcome>,
+    /// Only rules of this depth: 1 full, 2 short.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=2), value_delimiter = ',')]
+    pub tier: Vec<u8>,
     /// Configuration file: rules directory, severity overrides.
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Only rules whose page contains these words.
+    /// Only rules with these words in code, name, title or summary.
     #[arg(value_name = "TEXT")]
     pub text: Vec<String>,
 }
@@ -193,7 +199,7 @@ macro_rules! word {
         fn as_str(self) -> &'static str { $name::as_str(self) }
     })+ };
 }
-word!(Severity, Category, Flow, Audience);
+word!(Severity, Category, Flow, Audience, Outcome);
 
 fn word<T: Word>(text: &str) -> Result<T, String> {
     T::ALL.iter().copied().find(|word| word.as_str() == text).ok_or_else(|| {

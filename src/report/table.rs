@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
-use anstyle::{AnsiColor, Style};
+use anstyle::Style;
 
 use super::{Report, Row};
-use crate::terms::{Outcome, Reason, Severity};
+use crate::catalogue::render::severity_style;
+use crate::terms::{Outcome, Reason};
 
 /// Columns where nobody says how wide the terminal is.
 const WIDTH: usize = 110;
@@ -109,17 +110,6 @@ fn render_row(row: &Row<'_>, total: u64, code_width: usize, layout: Layout, out:
     for line in textwrap::wrap(fix, options) {
         let _ = writeln!(out, "{}", painted(&line, Style::new().dimmed(), layout));
     }
-}
-
-fn severity_style(severity: Severity) -> Style {
-    let color = match severity {
-        Severity::Critical => return AnsiColor::Red.on_default().bold(),
-        Severity::High => AnsiColor::Red,
-        Severity::Medium => AnsiColor::Yellow,
-        Severity::Low => AnsiColor::Cyan,
-        Severity::Info => return Style::new().dimmed(),
-    };
-    color.on_default()
 }
 
 fn painted(text: &str, style: Style, layout: Layout) -> String {

@@ -40,13 +40,13 @@ fn list_prints_tables_by_flow_as_objects() {
     let rules = array.as_array().unwrap();
     assert_eq!(rules.len(), Catalogue::embedded().len());
     for rule in rules {
-        for key in ["code", "title", "category"] {
+        for key in ["code", "title", "category", "summary"] {
             assert!(rule[key].is_string(), "{key} of {rule}");
         }
         for key in ["outcome", "severity", "audience"] {
             assert!(rule[key]["default"].is_string(), "{key} of {rule}");
         }
-        assert!(rule["tier"].is_u64(), "{rule}");
+        assert!(rule["tier"].is_u64() && rule["flows"].is_array(), "{rule}");
     }
 }
 

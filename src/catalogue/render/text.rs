@@ -20,20 +20,13 @@ pub struct Style {
 }
 
 impl Style {
-    fn paint(self, ansi: Ansi, text: &str) -> String {
+    pub fn paint(self, ansi: Ansi, text: &str) -> String {
         if self.is_colored { format!("{ansi}{text}{ansi:#}") } else { text.to_owned() }
     }
 
     /// A severity in its colour, padded before it is painted: the colour's bytes have no width.
     fn severity(self, severity: Severity, width: usize) -> String {
-        let ansi = match severity {
-            Severity::Critical => AnsiColor::Red.on_default().bold(),
-            Severity::High => AnsiColor::Red.on_default(),
-            Severity::Medium => AnsiColor::Yellow.on_default(),
-            Severity::Low => AnsiColor::Green.on_default(),
-            Severity::Info => Ansi::new().dimmed(),
-        };
-        self.paint(ansi, &format!("{severity:width$}"))
+        self.paint(severity_style(severity), &format!("{severity:width$}"))
     }
 
     /// Inline Markdown for a terminal. Without colours a command keeps its marks: they say where it ends.
@@ -60,6 +53,17 @@ impl Style {
             .break_words(false)
             .word_splitter(textwrap::WordSplitter::NoHyphenation);
         textwrap::fill(text, options)
+    }
+}
+
+/// How every command colours a severity.
+pub fn severity_style(severity: Severity) -> Ansi {
+    match severity {
+        Severity::Critical => AnsiColor::Red.on_default().bold(),
+        Severity::High => AnsiColor::Red.on_default(),
+        Severity::Medium => AnsiColor::Yellow.on_default(),
+        Severity::Low => AnsiColor::Green.on_default(),
+        Severity::Info => Ansi::new().dimmed(),
     }
 }
 
