@@ -12,7 +12,7 @@ use rustc_hash::FxHashMap;
 use crate::code::Code;
 use crate::terms::{Audience, Category, Flow, Outcome, Severity};
 use parse::Entry;
-use problem::Problems;
+use problem::{Problems, did_you_mean_any};
 use rule::{ByFlow, Rule};
 
 pub mod rule;
@@ -142,15 +142,11 @@ impl Catalogue {
         let mut catalogue = Self::new(entries, overrides);
         for word in overrides {
             let Some(position) = catalogue.index.get(&word.code).copied() else {
-                let near: Vec<String> = catalogue
-                    .nearest(&word.code.to_string())
-                    .iter()
-                    .map(|rule| rule.code.to_string())
-                    .collect();
-                let near = match near.split_last() {
-                    None => "; `aadstream rules list` shows all".to_owned(),
-                    Some((last, [])) => format!("; did you mean {last}?"),
-                    Some((last, others)) => format!("; did you mean {} or {last}?", others.join(", ")),
+                let near: Vec<Code> =
+                    catalogue.nearest(&word.code.to_string()).iter().map(|rule| rule.code).collect();
+                let near = match did_you_mean_any(&near) {
+                    none if none.is_empty() => "; `aadstream rules list` shows all".to_owned(),
+                    near => near,
                 };
                 let message = format!("no rule has this code{near}");
                 problems.push(format!("{OVERRIDES}.{}", word.code), None, message);
@@ -284,13 +280,25 @@ impl Catalogue {
 
     /// A hint for an unknown code: the rule of the longest known number that it begins with.
     pub fn family(&self, code: Code) -> Option<&Rule> {
-        let (number, of): (u32, fn(u32) -> Code) = match code {
-            Code::Aadsts(number) => (number, Code::Aadsts),
-            Code::Aadb2c(number) => (number, Code::Aadb2c),
-            Code::Named(_) | Code::Unknown | Code::None => return None,
-        };
+        let number = code.number()?;
         std::iter::successors(Some(number / 10), |prefix| (*prefix >= 10).then_some(prefix / 10))
-            .find_map(|prefix| self.rule(of(prefix)))
+            .find_map(|prefix| self.rule(code.renumbered(prefix)))
+    }
+
+    /// Another hint: what most rules are about whose codes differ in the last digit alone, else in the last two; how
+    /// many of how many. Microsoft numbers by subject.
+    pub fn neighbourhood(&self, code: Code) -> Option<(Category, usize, usize)> {
+        let number = code.number()?;
+        [10, 100].into_iter().find_map(|size| {
+            let first = number / size * size;
+            let near: Vec<Category> = (first..first + size)
+                .filter_map(|number| self.rule(code.renumbered(number)))
+                .map(|rule| rule.category)
+                .collect();
+            let count = |category: Category| near.iter().filter(|other| **other == category).count();
+            let most = *near.iter().max_by_key(|category| count(**category))?;
+            (near.len() >= 2 && count(most) * 2 > near.len()).then(|| (most, count(most), near.len()))
+        })
     }
 
     /// Rules that a typing slip in a code or in Microsoft's name for it may have meant, nearest first, at most three.
@@ -452,6 +460,8 @@ pub(crate) mod tests {
         let codes = |rules: Vec<&Rule>| rules.iter().map(|rule| rule.code.to_string()).collect::<Vec<_>>();
         assert_eq!(catalogue.family(Code::Aadsts(99_999)).map(|rule| rule.code), None);
         assert_eq!(catalogue.family(Code::Aadsts(700_029)).map(|rule| rule.code), Some(Code::Aadsts(70002)));
+        let near = |number| catalogue.neighbourhood(Code::Aadsts(number));
+        assert_eq!((near(50_059), near(51_000)), (Some((Category::Mfa, 3, 3)), None));
         assert_eq!(codes(catalogue.nearest("50067")), ["AADSTS50076"]);
         assert_eq!(codes(catalogue.nearest("DM_GWPipeline_Gatway")), ["DM_GWPipeline_Gateway"]);
         assert_eq!(codes(catalogue.nearest("strongauthrequierd")), ["AADSTS50076"]);

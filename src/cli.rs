@@ -118,7 +118,8 @@ pub struct ExplainArgs {
     /// Configuration file: rules directory, severity overrides.
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// A code in any spelling, or a whole pasted error message; - reads it from stdin.
+    /// Codes in any spelling, the address of Microsoft's page for one, or a whole pasted error message or record;
+    /// - reads it from stdin.
     #[arg(value_name = "CODE|TEXT", required = true)]
     pub text: Vec<String>,
 }

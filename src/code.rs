@@ -36,6 +36,24 @@ impl Code {
             number(&lower).map(Self::Aadsts)
         }
     }
+
+    /// Names have none.
+    pub const fn number(self) -> Option<u32> {
+        match self {
+            Self::Aadsts(number) | Self::Aadb2c(number) => Some(number),
+            Self::Named(_) | Self::Unknown | Self::None => None,
+        }
+    }
+
+    /// The code of the same kind with this number; what has no number stays as it is.
+    #[must_use]
+    pub const fn renumbered(self, number: u32) -> Self {
+        match self {
+            Self::Aadsts(_) => Self::Aadsts(number),
+            Self::Aadb2c(_) => Self::Aadb2c(number),
+            other => other,
+        }
+    }
 }
 
 impl fmt::Display for Code {

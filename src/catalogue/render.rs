@@ -11,7 +11,7 @@ use crate::terms::{Flow, Severity};
 
 mod text;
 
-pub use text::{Style, explain, severity_style};
+pub use text::{Style, Told, code_rows, explain, severity_style};
 
 /// `{"default":…,"FLOW":…}`: an object also where no flow differs, so that readers need one case only.
 fn by_flow_json<T: Copy + ToString>(value: &ByFlow<T>) -> Value {
