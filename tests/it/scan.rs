@@ -120,6 +120,19 @@ fn every_end_has_its_exit_code() {
 }
 
 #[test]
+fn kinds_flows_and_times_are_those_of_events() {
+    let record = failure(50126).replace('}', ",\"resultDescription\":\"AADSTS70002: x\"}");
+    let report = json_of(&[], record.as_bytes());
+    let [reason, mentioned] = ["AADSTS50126", "AADSTS70002"]
+        .map(|code| report["codes"].as_array().unwrap().iter().find(|row| row["code"] == code).unwrap());
+    assert_eq!((&reason["events"], &reason["mentions"]), (&json!(1), &json!(1)));
+    assert_eq!((&reason["kinds"], &reason["flows"]), (&json!({"sign_in": 1}), &json!({"interactive": 1})));
+    assert_eq!((&mentioned["events"], &mentioned["mentions"]), (&json!(0), &json!(1)));
+    assert_eq!((&mentioned["kinds"], &mentioned["flows"]), (&json!({}), &json!({})));
+    assert_eq!((mentioned.get("first"), mentioned.get("last")), (None, None));
+}
+
+#[test]
 fn what_a_corrupt_file_held_before_the_fault_counts() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cut.gz");
