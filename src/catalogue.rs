@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::code::Code;
 use crate::terms::{Audience, Category, Flow, Outcome, Severity};
@@ -136,7 +136,8 @@ impl Catalogue {
     ) -> Self {
         if let Some(directory) = rules_dir {
             let replacing = read_directory(directory, problems);
-            entries.retain(|entry| replacing.iter().all(|other| other.code != entry.code));
+            let replaced: FxHashSet<Code> = replacing.iter().map(|entry| entry.code).collect();
+            entries.retain(|entry| !replaced.contains(&entry.code));
             entries.extend(replacing);
         }
         let mut catalogue = Self::new(entries, overrides);
