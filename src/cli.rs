@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config::listen_address;
 use crate::terms::{Audience, Category, Flow, Outcome, Severity};
 
 /// Explains the AADSTS codes in Microsoft Entra sign-in logs and Power BI refresh logs, and counts them.
@@ -62,9 +63,9 @@ pub struct DemoArgs {
     /// Stop by itself after this long, for example 30s or 2m; without it Ctrl-C stops the demo.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub duration: Option<Duration>,
-    /// Address to listen on; port 0 takes a free one.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9877")]
-    pub listen: String,
+    /// Address to listen on, port 0 for a free one; without it 127.0.0.1:9877, or a free port where that is taken.
+    #[arg(long, value_name = "HOST:PORT", value_parser = listen_address)]
+    pub listen: Option<String>,
     /// Seed of the generated traffic: the same seed gives the same messages.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,

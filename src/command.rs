@@ -13,6 +13,7 @@ mod exposition;
 pub mod rules;
 pub mod run;
 pub mod scan;
+mod signals;
 pub mod terminal;
 
 /// Runs what the command line asked for.
@@ -46,17 +47,4 @@ fn manual() -> anyhow::Result<Exit> {
     clap_mangen::Man::new(Cli::command()).render(&mut page).context("cannot write the manual page")?;
     terminal::print(&String::from_utf8_lossy(&page))?;
     Ok(Exit::Done)
-}
-
-/// Ends the process with 130 on Ctrl-C: for commands that hold nothing which needs an orderly end.
-fn exit_on_interrupt() {
-    std::thread::spawn(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        if let Ok(runtime) = runtime
-            && runtime.block_on(tokio::signal::ctrl_c()).is_ok()
-        {
-            #[expect(clippy::exit, reason = "an interrupted scan has nothing to clean up")]
-            std::process::exit(Exit::Interrupted as i32);
-        }
-    });
 }

@@ -29,6 +29,7 @@ mod derived;
 
 pub use secret::{Secret, SecretSource};
 pub use source::{Environment, Origin};
+pub use values::listen_address;
 
 /// What the program uses.
 #[derive(Clone, Debug, Default)]

@@ -19,7 +19,7 @@ pub enum Exit {
     UnknownCode = 5,
     /// `scan --fail-on` was met.
     FailOn = 6,
-    /// SIGINT ended `scan` or `explain`.
+    /// SIGINT ended `scan` or `explain`; a second signal ended `run` or `demo`.
     Interrupted = 130,
 }
 

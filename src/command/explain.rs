@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use super::terminal;
+use super::{signals, terminal};
 use crate::catalogue::rule::Rule;
 use crate::catalogue::{Catalogue, render};
 use crate::cli::{ExplainArgs, ExplainFormat};
@@ -26,7 +26,7 @@ const INPUT_BYTES_MAX: u64 = 16 << 20;
 const PAGES_MAX: usize = 10;
 
 pub fn run(args: &ExplainArgs) -> anyhow::Result<Exit> {
-    super::exit_on_interrupt();
+    signals::exit_on_interrupt();
     let arguments = if args.text == ["-"] { vec![read_stdin()?] } else { args.text.clone() };
     let catalogue = Arc::new(Settings::load_optional(args.config.as_deref())?.catalogue()?);
     explain(&catalogue, &arguments, args.format)
