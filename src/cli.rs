@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::listen_address;
@@ -92,7 +93,7 @@ pub struct ScanArgs {
     #[arg(long, value_name = "N")]
     pub top: Option<usize>,
     /// Exit 6 if an event of this severity or above was found.
-    #[arg(long, value_name = "SEVERITY", value_parser = word::<Severity>)]
+    #[arg(long, value_name = "SEVERITY", value_parser = word::<Severity>())]
     pub fail_on: Option<Severity>,
     /// Configuration file: rules directory, severity overrides, input limits.
     #[arg(short, long, value_name = "FILE")]
@@ -114,6 +115,7 @@ pub enum ExplainFormat {
 
 #[derive(Args, Debug)]
 pub struct ExplainArgs {
+    /// How to print the answer.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: ExplainFormat,
     /// Configuration file: rules directory, severity overrides.
@@ -144,22 +146,23 @@ pub enum RulesCommand {
 
 #[derive(Args, Debug)]
 pub struct RulesListArgs {
+    /// How to print the rules.
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: ListFormat,
     /// Only these categories; each filter takes several words, comma-separated.
-    #[arg(long, value_parser = word::<Category>, value_delimiter = ',')]
+    #[arg(long, value_parser = word::<Category>(), value_delimiter = ',')]
     pub category: Vec<Category>,
     /// Only rules with this severity in some flow (or in --flow).
-    #[arg(long, value_parser = word::<Severity>, value_delimiter = ',')]
+    #[arg(long, value_parser = word::<Severity>(), value_delimiter = ',')]
     pub severity: Vec<Severity>,
     /// Only codes that occur in this flow; the table shows what they mean there.
-    #[arg(long, value_parser = word::<Flow>, value_delimiter = ',')]
+    #[arg(long, value_parser = word::<Flow>(), value_delimiter = ',')]
     pub flow: Vec<Flow>,
     /// Only rules with this audience in some flow (or in --flow).
-    #[arg(long, value_parser = word::<Audience>, value_delimiter = ',')]
+    #[arg(long, value_parser = word::<Audience>(), value_delimiter = ',')]
     pub audience: Vec<Audience>,
     /// Only rules with this outcome in some flow (or in --flow).
-    #[arg(long, value_parser = word::<Outcome>, value_delimiter = ',')]
+    #[arg(long, value_parser = word::<Outcome>(), value_delimiter = ',')]
     pub outcome: Vec<Outcome>,
     /// Only rules of this depth: 1 full, 2 short.
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=2), value_delimiter = ',')]
@@ -203,11 +206,13 @@ macro_rules! word {
 }
 word!(Severity, Category, Flow, Audience, Outcome);
 
-fn word<T: Word>(text: &str) -> Result<T, String> {
-    T::ALL.iter().copied().find(|word| word.as_str() == text).ok_or_else(|| {
-        let words: Vec<&str> = T::ALL.iter().map(|word| word.as_str()).collect();
-        format!("expected one of {}", words.join(", "))
-    })
+/// One of the words, which help, completions and errors list.
+fn word<T: Word + Send + Sync>() -> impl TypedValueParser<Value = T> {
+    let find = |text: String| {
+        let found = T::ALL.iter().copied().find(|word| word.as_str() == text);
+        found.expect("only these words are let through")
+    };
+    PossibleValuesParser::new(T::ALL.iter().map(|word| word.as_str())).map(find)
 }
 
 /// Reads `30s`, `2m`, `1h`, `500ms` or a plain number of seconds.

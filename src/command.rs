@@ -1,6 +1,5 @@
 //! The subcommands: one file each, each a function from arguments to an exit code.
 
-use anyhow::Context;
 use clap::CommandFactory;
 
 use crate::cli::{Cli, Color, Command};
@@ -10,6 +9,7 @@ pub mod config;
 pub mod demo;
 pub mod explain;
 mod exposition;
+mod manual;
 pub mod rules;
 pub mod run;
 pub mod scan;
@@ -31,7 +31,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Demo(args) => demo::run(&args),
         Command::Config(command) => config::run(&command),
         Command::Completions { shell } => completions(shell),
-        Command::Man => manual(),
+        Command::Man => manual::run(),
     }
 }
 
@@ -39,12 +39,5 @@ fn completions(shell: clap_complete::Shell) -> anyhow::Result<Exit> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "aadstream", &mut script);
     terminal::print(&String::from_utf8_lossy(&script))?;
-    Ok(Exit::Done)
-}
-
-fn manual() -> anyhow::Result<Exit> {
-    let mut page = Vec::new();
-    clap_mangen::Man::new(Cli::command()).render(&mut page).context("cannot write the manual page")?;
-    terminal::print(&String::from_utf8_lossy(&page))?;
     Ok(Exit::Done)
 }

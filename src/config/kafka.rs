@@ -341,42 +341,6 @@ impl Settings {
         }
         warnings
     }
-
-    /// Of the configuration as a whole.
-    pub(super) fn find_warnings(&self, environment: &super::Environment) -> Vec<String> {
-        let mut warnings = self.find_kafka_warnings();
-        if self.kafka.memory_limit_bytes < 2 * self.input.max_message_bytes {
-            warnings.push(format!(
-                "`memory_limit_bytes` = {} holds less than two messages of `max_message_bytes` = {}",
-                self.kafka.memory_limit_bytes, self.input.max_message_bytes
-            ));
-        }
-        let is_guid = |id: &str| {
-            id.len() == 36
-                && id.char_indices().all(|(at, letter)| match at {
-                    8 | 13 | 18 | 23 => letter == '-',
-                    _ => letter.is_ascii_hexdigit(),
-                })
-        };
-        let mut odd: Vec<&str> = self.apps.keys().map(String::as_str).filter(|id| !is_guid(id)).collect();
-        odd.sort_unstable();
-        warnings.extend(
-            odd.iter().map(|id| format!("the id `{id}` in [[apps]] is no GUID: no record will match it")),
-        );
-        for (name, rest, _) in environment.ours().filter(|(_, rest, _)| !rest.contains("__")) {
-            // One underscore where two belong; other variables of this prefix are somebody else's.
-            let meant = ["KAFKA", "INPUT", "RULES", "PRIVACY", "METRICS", "WEB", "LOG"].into_iter().find_map(
-                |table| {
-                    let key = rest.strip_prefix(table)?.strip_prefix('_')?.to_lowercase();
-                    let known = super::tables::KEYS.iter().any(|known| *known == key);
-                    known.then(|| format!("AADSTREAM_{table}__{}", key.to_uppercase()))
-                },
-            );
-            warnings
-                .extend(meant.map(|meant| format!("the variable {name} is not used; did you mean {meant}?")));
-        }
-        warnings
-    }
 }
 
 #[cfg(test)]

@@ -291,3 +291,12 @@ fn a_severity_for_a_code_without_a_rule_is_reported_where_it_stands() {
         assert!(problems.contains(expected), "{expected} in {problems}");
     }
 }
+
+#[test]
+fn a_variable_with_one_underscore_is_named_where_its_key_is_missing() {
+    let variables = [("AADSTREAM_KAFKA_BROKERS", "h:1"), ("AADSTREAM_KAFKA__TOPICS", "a")];
+    let error = Settings::load_with(None, &Environment::of(variables), true).unwrap_err().to_string();
+    let expected =
+        "AADSTREAM_KAFKA_BROKERS: this variable is not used; did you mean AADSTREAM_KAFKA__BROKERS?";
+    assert!(error.lines().any(|line| line == expected), "{error}");
+}

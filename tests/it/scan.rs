@@ -116,7 +116,7 @@ fn every_end_has_its_exit_code() {
     check_exit(&["--fail-on", "critical"], critical.as_bytes(), 6, "");
     check_exit(&["--fail-on", "critical"], failure(50126).as_bytes(), 0, "");
     check_exit(&["--fail-on", "critical", &broken, "-"], critical.as_bytes(), 1, "broken.gz");
-    check_exit(&["--fail-on", "loud"], b"", 2, "expected one of");
+    check_exit(&["--fail-on", "loud"], b"", 2, "possible values: info, low,");
 }
 
 #[test]
