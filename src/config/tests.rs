@@ -144,6 +144,9 @@ fn start_is_a_word_a_time_ago_or_a_time() {
     assert_eq!(start("latest").unwrap(), Start::Latest);
     assert_eq!(start("-90m").unwrap(), Start::Ago(Duration::from_secs(5_400)));
     assert_eq!(start("-2d").unwrap(), Start::Ago(Duration::from_secs(172_800)));
+    for written in ["-0s", "-90s", "-90m", "-48h", "2026-01-31T08:00:00Z", "earliest", "latest"] {
+        assert_eq!(start(written).unwrap().to_string(), written, "as `config show` writes it");
+    }
     assert_eq!(start("1970-01-01T00:00:01Z").unwrap(), Start::At(1_000));
     assert_eq!(start("1970-01-01T01:00:00+01:00").unwrap(), Start::At(0));
     for wrong in ["-1", "1h", "-h", "yesterday", "-99999999999d", "2026-01-01"] {
