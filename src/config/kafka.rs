@@ -76,22 +76,24 @@ pub(super) fn check_option(option: &str, value: &OptionValue) -> Result<(), Stri
     if value.expose().contains('\0') {
         return Err(format!("cannot use the option `{option}`: it holds a zero byte"));
     }
-    let result = ClientConfig::new().set(option, value.expose()).create_native_config();
-    let Err(KafkaError::ClientConfig(kind, reason, ..)) = result else { return check_file(option, value) };
+    let refuse = |value: &str| match ClientConfig::new().set(option, value).create_native_config() {
+        Err(KafkaError::ClientConfig(kind, reason, ..)) => Some((kind, reason)),
+        _ => None,
+    };
+    let Some((kind, reason)) = refuse(value.expose()) else { return check_file(option, value) };
     if kind == RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN {
         let near = did_you_mean(option, OPTION_NAMES.iter().copied());
         return Err(format!("librdkafka has no option `{option}`{near}"));
     }
-    // librdkafka repeats the value in its message.
     let reason = match value {
-        OptionValue::Plain(_) => reason,
-        OptionValue::Secret(_) => "librdkafka does not take this value".to_owned(),
+        OptionValue::Plain(value) => format!("{}, found `{value}`", plain(&reason)),
+        // librdkafka repeats the value in its message. What it says of any other value gives nothing away.
+        OptionValue::Secret(_) => match refuse("-") {
+            Some((_, reason)) => plain(&reason),
+            None => "librdkafka does not take this value".to_owned(),
+        },
     };
-    let found = match value {
-        OptionValue::Plain(value) => format!(", found `{value}`"),
-        OptionValue::Secret(_) => String::new(),
-    };
-    Err(format!("cannot use the option `{option}`: {}{found}", plain(&reason)))
+    Err(format!("cannot use the option `{option}`: {reason}"))
 }
 
 /// Files that librdkafka reads when the client is built; it complains of them without their names.
@@ -461,5 +463,17 @@ mod tests {
                 !matches!(set, Some(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)));
             assert!(exists || *option == "log.level", "{option}");
         }
+    }
+
+    #[test]
+    fn why_a_secret_option_is_refused_is_told_without_the_secret() {
+        let variables = [
+            ("AADSTREAM_KAFKA__OPTIONS__SASL_JAAS_CONFIG", "tell-nobody"),
+            ("AADSTREAM_KAFKA__OPTIONS__SASL_OAUTHBEARER_CLIENT_SECRET", "tell-nobody"),
+        ];
+        let error = load(variables).unwrap_err().to_string();
+        assert!(error.contains("JAAS configuration is not supported"), "{error}");
+        assert!(error.contains("not supported in this build"), "{error}");
+        assert!(!error.contains("tell-nobody"), "{error}");
     }
 }
