@@ -41,8 +41,8 @@ fn explain(catalogue: &Arc<Catalogue>, arguments: &[String], format: ExplainForm
         ExplainFormat::Json => format!("{:#}\n", json_answer(catalogue, &question)),
     })?;
     let primaries = question.failures.iter().map(|failure| failure.primary);
-    let unknown: Vec<String> =
-        primaries.filter(|code| !catalogue.is_known(*code)).map(|code| unknown(catalogue, code)).collect();
+    let unknown = primaries.filter(|code| !catalogue.is_known(*code)).map(|code| unknown(catalogue, code));
+    let unknown: Vec<String> = unknown.take(PAGES_MAX).collect();
     if unknown.is_empty() {
         return Ok(Exit::Done);
     }
@@ -86,40 +86,19 @@ fn text_answer(catalogue: &Catalogue, question: &Question) -> String {
     let answer = |failure: &Failure| {
         let rule = catalogue.rule(failure.primary);
         let page = rule.map(|rule| render::explain(catalogue, rule, failure.told, style));
-        let mut answer = page.unwrap_or_default();
         let others: Vec<Code> = failure.others().collect();
-        if !others.is_empty() {
-            answer.push_str(if answer.is_empty() {
-                "Also mentioned:
-"
-            } else {
-                "
-Also mentioned:
-"
-            });
-            answer.push_str(&render::code_rows(catalogue, &others, style));
-        }
-        answer
+        let rows = (!others.is_empty())
+            .then(|| format!("Also mentioned:\n{}", render::code_rows(catalogue, &others, style)));
+        page.into_iter().chain(rows).collect::<Vec<_>>().join("\n")
     };
     let mut answers: Vec<String> = question.failures.iter().take(PAGES_MAX).map(answer).collect();
     answers.retain(|answer| !answer.is_empty());
-    let mut text = answers.join(&format!(
-        "
-{}
-
-",
-        "─".repeat(style.width)
-    ));
+    let mut text = answers.join(&format!("\n{}\n\n", "─".repeat(style.width)));
     let left = question.failures.len().saturating_sub(PAGES_MAX);
     if left > 0 {
-        write(
-            &mut text,
-            format_args!(
-                "
-{left} more failures stand in the text; `aadstream scan` counts them all
-"
-            ),
-        );
+        let more =
+            format_args!("\n{left} more failures stand in the text; `aadstream scan` counts them all\n");
+        write(&mut text, more);
     }
     text
 }
@@ -133,10 +112,7 @@ fn markdown_answer(catalogue: &Catalogue, question: &Question) -> String {
             pages.push(page);
         }
     }
-    pages.join(
-        "
-",
-    )
+    pages.join("\n")
 }
 
 /// One answer is an object, several are an array of them.

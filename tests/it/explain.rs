@@ -90,6 +90,19 @@ fn several_codes_are_several_pages() {
 }
 
 #[test]
+fn of_many_failures_the_first_are_shown_and_the_rest_is_counted() {
+    let codes = [50001, 50011, 50012, 50013, 50020, 50034, 50053, 50055, 50057, 50058, 50059, 50076];
+    let records: String =
+        codes.map(|code| format!("{{\"category\":\"SignInLogs\",\"resultType\":{code}}}\n")).concat();
+    let page = explain(&["-"], &records, 0).stdout;
+    assert_eq!(page.lines().filter(|line| line.starts_with("────")).count(), 9, "{page}");
+    assert!(
+        page.ends_with("\n2 more failures stand in the text; `aadstream scan` counts them all\n"),
+        "{page}"
+    );
+}
+
+#[test]
 fn what_a_pasted_record_tells_comes_first() {
     let record = "{\n \"category\": \"SignInLogs\",\n \"resultType\": 50053,\n \
                   \"resultDescription\": \"blocked, malicious\"\n}\n";

@@ -73,7 +73,7 @@ fn write(out: &mut String, arguments: std::fmt::Arguments<'_>) {
 }
 
 /// What a text tells beside its code: it comes first.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Told {
     pub flow: Option<Flow>,
     pub variant: Option<&'static str>,

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use regex_lite::Regex;
+use rustc_hash::FxHashSet;
 
 use crate::catalogue::Catalogue;
 use crate::catalogue::problem::did_you_mean_any;
@@ -27,7 +28,7 @@ pub(super) struct Question {
 }
 
 /// One code that was typed, or one failure of a text.
-#[derive(Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Failure {
     pub primary: Code,
     /// Of a text: distinct codes in order of appearance, the primary one included.
@@ -112,20 +113,20 @@ fn told(catalogue: &Arc<Catalogue>, text: &str) -> (Vec<Failure>, bool) {
         source: Position::default(),
     }]);
     digest.admit(&middle, |_| Admission::New);
-    let mut failures = Vec::new();
-    for failure in digest.events.iter().filter_map(|event| failure(catalogue, event)) {
-        if !failures.contains(&failure) {
-            failures.push(failure);
-        }
-    }
+    let mut seen = FxHashSet::default();
+    let mut failures: Vec<Failure> =
+        digest.events.iter().filter_map(|event| failure(catalogue, event)).collect();
+    failures.retain(|failure| seen.insert(failure.clone()));
     let has_success = digest.tally.records.iter().any(|outcomes| outcomes[Outcome::Success as usize] > 0);
     (failures, has_success)
 }
 
 fn failure(catalogue: &Catalogue, event: &Event) -> Option<Failure> {
     let mentions: Vec<Code> = event.mentions.iter().filter_map(|code| catalogue.find(code)).collect();
-    let speaks_of_refreshes =
-        |code: &Code| catalogue.rule(*code).is_some_and(|rule| rule.category == Category::Refresh);
+    let speaks_of_refreshes = |code: &Code| {
+        matches!(code, Code::Named(_))
+            && catalogue.rule(*code).is_some_and(|rule| rule.category == Category::Refresh)
+    };
     let flow = match Flow::parse(event.flow) {
         // Of unknown origin for a log; but nobody else writes Power BI's own names.
         Some(Flow::Text) | None => mentions.iter().any(speaks_of_refreshes).then_some(Flow::Refresh),
