@@ -5,13 +5,14 @@
 use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
+use std::sync::OnceLock;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::code::Code;
 use crate::terms::{Audience, Category, Flow, Outcome, Severity};
 use parse::Entry;
-use problem::Problems;
+use problem::{Problems, did_you_mean_any};
 use rule::{ByFlow, Rule};
 
 pub mod rule;
@@ -25,6 +26,9 @@ pub mod render;
 
 /// (file name, content), sorted by name; written by `build.rs`.
 static EMBEDDED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
+
+/// The table of the configuration that overrides severities: a problem of one is reported under its key.
+pub const OVERRIDES: &str = "rules.severity";
 
 /// Near codes that are worth showing for a mistyped one.
 const NEAR_MAX: usize = 3;
@@ -44,7 +48,14 @@ impl SeverityOverride {
         Self { code, default: Some(severity), by_flow: Vec::new() }
     }
 
-    fn apply(&self, severity: &mut ByFlow<Severity>) {
+    fn apply(&self, rule: &mut Rule) {
+        self.apply_to(&mut rule.severity);
+        for severity in rule.variants.iter_mut().filter_map(|variant| variant.severity.as_mut()) {
+            self.apply_to(severity);
+        }
+    }
+
+    fn apply_to(&self, severity: &mut ByFlow<Severity>) {
         let effective: Vec<(Flow, Severity)> = Flow::ALL
             .iter()
             .map(|flow| {
@@ -83,8 +94,8 @@ pub struct Catalogue {
     entries: Vec<Entry>,
     /// Position in `entries`.
     index: FxHashMap<Code, usize>,
-    /// Beside `entries`: links in both directions, sorted.
-    related: Vec<Vec<Code>>,
+    /// Beside `entries`: links in both directions, sorted. To know them every page is read.
+    related: OnceLock<Vec<Vec<Code>>>,
     literals: Vec<&'static str>,
     version: String,
     override_count: usize,
@@ -93,15 +104,13 @@ pub struct Catalogue {
 impl Catalogue {
     /// The rules that the program was built with.
     pub fn embedded() -> Self {
-        let mut problems = Problems::default();
-        let entries = read_embedded(&mut problems);
-        assert!(problems.is_empty(), "the tests admit no embedded rule with problems:\n{problems}");
-        Self::new(entries, &[])
+        Self::new(embedded_entries(), &[])
     }
 
     /// The embedded rules, those of `rules_dir` in their place or beside them, then severity overrides.
     pub fn load(rules_dir: Option<&Path>, overrides: &[SeverityOverride]) -> Result<Self, Problems> {
-        let (catalogue, mut problems) = Self::read(rules_dir, overrides);
+        let mut problems = Problems::default();
+        let catalogue = Self::assemble(embedded_entries(), rules_dir, overrides, &mut problems);
         problems.extend(laws::check_overrides(&catalogue));
         problems.sort();
         if problems.is_empty() { Ok(catalogue) } else { Err(problems) }
@@ -110,76 +119,69 @@ impl Catalogue {
     /// Every problem of the rules that [`Catalogue::load`] would load, the laws of style included; how many
     /// rules there are.
     pub fn check(rules_dir: Option<&Path>) -> (usize, Problems) {
-        let (catalogue, mut problems) = Self::read(rules_dir, &[]);
+        let mut problems = Problems::default();
+        let entries = read_embedded(&mut problems);
+        let catalogue = Self::assemble(entries, rules_dir, &[], &mut problems);
         problems.extend(laws::check(&catalogue));
         problems.sort();
         (catalogue.len(), problems)
     }
 
     /// The rules that could be read, and what is wrong with the others.
-    fn read(rules_dir: Option<&Path>, overrides: &[SeverityOverride]) -> (Self, Problems) {
-        let mut problems = Problems::default();
-        let mut entries = read_embedded(&mut problems);
+    fn assemble(
+        mut entries: Vec<Entry>,
+        rules_dir: Option<&Path>,
+        overrides: &[SeverityOverride],
+        problems: &mut Problems,
+    ) -> Self {
         if let Some(directory) = rules_dir {
-            let replacing = read_directory(directory, &mut problems);
-            entries.retain(|entry| replacing.iter().all(|other| other.rule.code != entry.rule.code));
+            let replacing = read_directory(directory, problems);
+            let replaced: FxHashSet<Code> = replacing.iter().map(|entry| entry.code).collect();
+            entries.retain(|entry| !replaced.contains(&entry.code));
             entries.extend(replacing);
         }
         let mut catalogue = Self::new(entries, overrides);
         for word in overrides {
             let Some(position) = catalogue.index.get(&word.code).copied() else {
-                let code = word.code.to_string();
-                let near =
-                    catalogue.nearest(&code).first().map(|rule| format!("; did you mean {}?", rule.code));
-                let near = near.unwrap_or_default();
-                problems.push("[rules.severity]", None, format!("there is no rule for {code}{near}"));
+                let near: Vec<Code> =
+                    catalogue.nearest(&word.code.to_string()).iter().map(|rule| rule.code).collect();
+                let near = match did_you_mean_any(&near) {
+                    none if none.is_empty() => "; `aadstream rules list` shows all".to_owned(),
+                    near => near,
+                };
+                let message = format!("no rule has this code{near}");
+                problems.push(format!("{OVERRIDES}.{}", word.code), None, message);
                 continue;
             };
-            let rule = &mut catalogue.entries[position].rule;
-            word.apply(&mut rule.severity);
-            for severity in rule.variants.iter_mut().filter_map(|variant| variant.severity.as_mut()) {
-                word.apply(severity);
-            }
+            catalogue.entries[position].set_severity(word.clone());
         }
-        (catalogue, problems)
+        catalogue
     }
 
     fn new(mut entries: Vec<Entry>, overrides: &[SeverityOverride]) -> Self {
-        entries.sort_by_key(|entry| entry.rule.code);
-        let index: FxHashMap<Code, usize> =
-            entries.iter().enumerate().map(|(position, entry)| (entry.rule.code, position)).collect();
-        let mut related: Vec<Vec<Code>> = vec![Vec::new(); entries.len()];
-        for (position, entry) in entries.iter().enumerate() {
-            for other in entry.rule.related.iter().filter_map(|code| index.get(code)) {
-                related[position].push(entries[*other].rule.code);
-                related[*other].push(entry.rule.code);
-            }
-        }
-        for codes in &mut related {
-            codes.sort_unstable();
-            codes.dedup();
-        }
-        let literals = entries.iter().filter_map(|entry| match entry.rule.code {
+        entries.sort_by_key(|entry| entry.code);
+        let index = entries.iter().enumerate().map(|(position, entry)| (entry.code, position)).collect();
+        let literals = entries.iter().filter_map(|entry| match entry.code {
             Code::Named(name) => Some(name),
             _ => None,
         });
         Self {
             literals: literals.collect(),
             version: version::of(&entries, overrides),
-            override_count: entries.iter().filter(|entry| entry.rule.is_override).count(),
+            override_count: entries.iter().filter(|entry| entry.is_override).count(),
             entries,
             index,
-            related,
+            related: OnceLock::new(),
         }
     }
 
     pub fn rule(&self, code: Code) -> Option<&Rule> {
-        self.index.get(&code).map(|position| &self.entries[*position].rule)
+        self.index.get(&code).map(|position| self.entries[*position].rule())
     }
 
     /// In order of code.
     pub fn rules(&self) -> impl ExactSizeIterator<Item = &Rule> {
-        self.entries.iter().map(|entry| &entry.rule)
+        self.entries.iter().map(Entry::rule)
     }
 
     pub fn is_known(&self, code: Code) -> bool {
@@ -193,7 +195,24 @@ impl Catalogue {
 
     /// Codes that this rule or the other one links, sorted.
     pub fn related(&self, code: Code) -> &[Code] {
-        self.index.get(&code).map_or(&[], |position| &self.related[*position])
+        self.index.get(&code).map_or(&[], |position| &self.all_related()[*position])
+    }
+
+    fn all_related(&self) -> &[Vec<Code>] {
+        self.related.get_or_init(|| {
+            let mut related: Vec<Vec<Code>> = vec![Vec::new(); self.entries.len()];
+            for (position, rule) in self.rules().enumerate() {
+                for (code, other) in rule.related.iter().filter_map(|code| self.index.get_key_value(code)) {
+                    related[position].push(*code);
+                    related[*other].push(rule.code);
+                }
+            }
+            for codes in &mut related {
+                codes.sort_unstable();
+                codes.dedup();
+            }
+            related
+        })
     }
 
     /// The spellings of all codes that are names, sorted.
@@ -262,33 +281,41 @@ impl Catalogue {
 
     /// A hint for an unknown code: the rule of the longest known number that it begins with.
     pub fn family(&self, code: Code) -> Option<&Rule> {
-        let (number, of): (u32, fn(u32) -> Code) = match code {
-            Code::Aadsts(number) => (number, Code::Aadsts),
-            Code::Aadb2c(number) => (number, Code::Aadb2c),
-            Code::Named(_) | Code::Unknown | Code::None => return None,
-        };
+        let number = code.number()?;
         std::iter::successors(Some(number / 10), |prefix| (*prefix >= 10).then_some(prefix / 10))
-            .find_map(|prefix| self.rule(of(prefix)))
+            .find_map(|prefix| self.rule(code.renumbered(prefix)))
     }
 
-    /// Codes that a typing slip may have meant, nearest first, at most three.
+    /// Another hint: what most rules are about whose codes differ in the last digit alone, else in the last two; how
+    /// many of how many. Microsoft numbers by subject.
+    pub fn neighbourhood(&self, code: Code) -> Option<(Category, usize, usize)> {
+        let number = code.number()?;
+        [10, 100].into_iter().find_map(|size| {
+            let first = number / size * size;
+            let near: Vec<Category> = (first..first + size)
+                .filter_map(|number| self.rule(code.renumbered(number)))
+                .map(|rule| rule.category)
+                .collect();
+            let count = |category: Category| near.iter().filter(|other| **other == category).count();
+            let most = *near.iter().max_by_key(|category| count(**category))?;
+            (near.len() >= 2 && count(most) * 2 > near.len()).then(|| (most, count(most), near.len()))
+        })
+    }
+
+    /// Rules that a typing slip in a code or in Microsoft's name for it may have meant, nearest first, at most three.
     pub fn nearest(&self, word: &str) -> Vec<&Rule> {
         let word = Code::parse(word).map_or_else(|| word.to_owned(), |code| code.to_string());
         let word = word.to_ascii_lowercase();
-        let mut near: Vec<(usize, &Rule)> = Vec::new();
+        let mut near: Vec<((usize, usize), &Rule)> = Vec::new();
         for rule in self.rules() {
-            let spelling = rule.code.to_string().to_ascii_lowercase();
+            let code = rule.code.to_string();
             // Numbers are dense: two wrong digits lead anywhere. Names are long and far apart.
-            let tolerated = if matches!(rule.code, Code::Named(_)) { spelling.len() / 4 } else { 1 };
-            if spelling.len().abs_diff(word.len()) > tolerated {
-                continue;
-            }
-            let distance = strsim::osa_distance(&word, &spelling);
-            if (1..=tolerated).contains(&distance) {
-                near.push((distance, rule));
-            }
+            let tolerated = if matches!(rule.code, Code::Named(_)) { code.len() / 4 } else { 1 };
+            let by_name = rule.name.as_deref().and_then(|name| slips(&word, name, name.len() / 4));
+            let by_code = slips(&word, &code, tolerated).filter(|slips| slips.0 > 0);
+            near.extend(by_code.into_iter().chain(by_name).min().map(|slips| (slips, rule)));
         }
-        near.sort_by_key(|(distance, rule)| (*distance, rule.code));
+        near.sort_by_key(|(slips, rule)| (*slips, rule.code));
         near.into_iter().take(NEAR_MAX).map(|(_, rule)| rule).collect()
     }
 
@@ -296,6 +323,21 @@ impl Catalogue {
     pub(crate) fn entries(&self) -> &[Entry] {
         &self.entries
     }
+}
+
+/// How many slips part `word`, in lower case, from `spelling`, then by how much one is longer: a wrong digit is likelier
+/// than one too many. `None` for more than `tolerated`.
+fn slips(word: &str, spelling: &str, tolerated: usize) -> Option<(usize, usize)> {
+    let longer = spelling.len().abs_diff(word.len());
+    if longer > tolerated {
+        return None;
+    }
+    let slips = strsim::osa_distance(word, &spelling.to_ascii_lowercase());
+    (slips <= tolerated).then_some((slips, longer))
+}
+
+fn embedded_entries() -> Vec<Entry> {
+    EMBEDDED.iter().map(|(name, source)| Entry::embedded(name, source)).collect()
 }
 
 fn read_embedded(problems: &mut Problems) -> Vec<Entry> {
@@ -370,7 +412,9 @@ pub(crate) mod tests {
     }
 
     fn sample() -> Catalogue {
-        let linked = rule_file("AADSTS50076", "B").replace("related = []", "related = [\"AADSTS50034\"]");
+        let linked = rule_file("AADSTS50076", "B")
+            .replace("related = []", "related = [\"AADSTS50034\"]")
+            .replace("tier", "name = \"StrongAuthRequired\"\ntier");
         let umbrella = rule_file("AADSTS70002", "C").replace("transient", "umbrella = true\ntransient");
         let variant = rule_file("AADSTS50053", "D").replace(
             "\n```\n\n#",
@@ -417,8 +461,11 @@ pub(crate) mod tests {
         let codes = |rules: Vec<&Rule>| rules.iter().map(|rule| rule.code.to_string()).collect::<Vec<_>>();
         assert_eq!(catalogue.family(Code::Aadsts(99_999)).map(|rule| rule.code), None);
         assert_eq!(catalogue.family(Code::Aadsts(700_029)).map(|rule| rule.code), Some(Code::Aadsts(70002)));
+        let near = |number| catalogue.neighbourhood(Code::Aadsts(number));
+        assert_eq!((near(50_059), near(51_000)), (Some((Category::Mfa, 3, 3)), None));
         assert_eq!(codes(catalogue.nearest("50067")), ["AADSTS50076"]);
         assert_eq!(codes(catalogue.nearest("DM_GWPipeline_Gatway")), ["DM_GWPipeline_Gateway"]);
+        assert_eq!(codes(catalogue.nearest("strongauthrequierd")), ["AADSTS50076"]);
         assert!(catalogue.nearest("hello").is_empty());
     }
 
@@ -427,7 +474,7 @@ pub(crate) mod tests {
         let word = SeverityOverride { code: Code::Aadsts(50076), default, by_flow: by_flow.to_vec() };
         let mut severity =
             ByFlow { default: Severity::High, by_flow: vec![(Flow::Interactive, Severity::Low)] };
-        word.apply(&mut severity);
+        word.apply_to(&mut severity);
         assert_eq!([Flow::Interactive, Flow::Refresh, Flow::Text].map(|flow| severity.of(flow)), expected);
     }
 
@@ -466,6 +513,7 @@ pub(crate) mod tests {
         let overrides = [SeverityOverride::constant(Code::Aadsts(7_000_221), Severity::Info)];
         let problems = Catalogue::load(Some(directory.path()), &overrides).unwrap_err();
         assert_eq!(problems.len(), 3, "{problems}");
-        assert!(problems.to_string().contains("no rule for AADSTS7000221; did you mean AADSTS7000222?"));
+        let expected = "rules.severity.AADSTS7000221: no rule has this code; did you mean AADSTS7000222";
+        assert!(problems.to_string().contains(expected), "{problems}");
     }
 }

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::terms::{Audience, Category, Flow, Severity};
+use crate::config::listen_address;
+use crate::terms::{Audience, Category, Flow, Outcome, Severity};
 
 /// Explains the AADSTS codes in Microsoft Entra sign-in logs and Power BI refresh logs, and counts them.
 #[derive(Debug, Parser)]
@@ -62,9 +64,9 @@ pub struct DemoArgs {
     /// Stop by itself after this long, for example 30s or 2m; without it Ctrl-C stops the demo.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub duration: Option<Duration>,
-    /// Address to listen on; port 0 takes a free one.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9877")]
-    pub listen: String,
+    /// Address to listen on, port 0 for a free one; without it 127.0.0.1:9877, or a free port where that is taken.
+    #[arg(long, value_name = "HOST:PORT", value_parser = listen_address)]
+    pub listen: Option<String>,
     /// Seed of the generated traffic: the same seed gives the same messages.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
@@ -91,7 +93,7 @@ pub struct ScanArgs {
     #[arg(long, value_name = "N")]
     pub top: Option<usize>,
     /// Exit 6 if an event of this severity or above was found.
-    #[arg(long, value_name = "SEVERITY", value_parser = word::<Severity>)]
+    #[arg(long, value_name = "SEVERITY", value_parser = word::<Severity>())]
     pub fail_on: Option<Severity>,
     /// Configuration file: rules directory, severity overrides, input limits.
     #[arg(short, long, value_name = "FILE")]
@@ -113,12 +115,14 @@ pub enum ExplainFormat {
 
 #[derive(Args, Debug)]
 pub struct ExplainArgs {
+    /// How to print the answer.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: ExplainFormat,
     /// Configuration file: rules directory, severity overrides.
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// A code in any spelling, or a whole pasted error message; - reads it from stdin.
+    /// Codes in any spelling, the address of Microsoft's page for one, or a whole pasted error message or record;
+    /// - reads it from stdin.
     #[arg(value_name = "CODE|TEXT", required = true)]
     pub text: Vec<String>,
 }
@@ -142,24 +146,31 @@ pub enum RulesCommand {
 
 #[derive(Args, Debug)]
 pub struct RulesListArgs {
+    /// How to print the rules.
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: ListFormat,
-    /// Only this category.
-    #[arg(long, value_parser = word::<Category>)]
-    pub category: Option<Category>,
+    /// Only these categories; each filter takes several words, comma-separated.
+    #[arg(long, value_parser = word::<Category>(), value_delimiter = ',')]
+    pub category: Vec<Category>,
     /// Only rules with this severity in some flow (or in --flow).
-    #[arg(long, value_parser = word::<Severity>)]
-    pub severity: Option<Severity>,
-    /// Only codes that occur in this flow.
-    #[arg(long, value_parser = word::<Flow>)]
-    pub flow: Option<Flow>,
+    #[arg(long, value_parser = word::<Severity>(), value_delimiter = ',')]
+    pub severity: Vec<Severity>,
+    /// Only codes that occur in this flow; the table shows what they mean there.
+    #[arg(long, value_parser = word::<Flow>(), value_delimiter = ',')]
+    pub flow: Vec<Flow>,
     /// Only rules with this audience in some flow (or in --flow).
-    #[arg(long, value_parser = word::<Audience>)]
-    pub audience: Option<Audience>,
+    #[arg(long, value_parser = word::<Audience>(), value_delimiter = ',')]
+    pub audience: Vec<Audience>,
+    /// Only rules with this outcome in some flow (or in --flow).
+    #[arg(long, value_parser = word::<Outcome>(), value_delimiter = ',')]
+    pub outcome: Vec<Outcome>,
+    /// Only rules of this depth: 1 full, 2 short.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=2), value_delimiter = ',')]
+    pub tier: Vec<u8>,
     /// Configuration file: rules directory, severity overrides.
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Only rules whose page contains these words.
+    /// Only rules with these words in code, name, title or summary.
     #[arg(value_name = "TEXT")]
     pub text: Vec<String>,
 }
@@ -193,13 +204,15 @@ macro_rules! word {
         fn as_str(self) -> &'static str { $name::as_str(self) }
     })+ };
 }
-word!(Severity, Category, Flow, Audience);
+word!(Severity, Category, Flow, Audience, Outcome);
 
-fn word<T: Word>(text: &str) -> Result<T, String> {
-    T::ALL.iter().copied().find(|word| word.as_str() == text).ok_or_else(|| {
-        let words: Vec<&str> = T::ALL.iter().map(|word| word.as_str()).collect();
-        format!("expected one of {}", words.join(", "))
-    })
+/// One of the words, which help, completions and errors list.
+fn word<T: Word + Send + Sync>() -> impl TypedValueParser<Value = T> {
+    let find = |text: String| {
+        let found = T::ALL.iter().copied().find(|word| word.as_str() == text);
+        found.expect("only these words are let through")
+    };
+    PossibleValuesParser::new(T::ALL.iter().map(|word| word.as_str())).map(find)
 }
 
 /// Reads `30s`, `2m`, `1h`, `500ms` or a plain number of seconds.

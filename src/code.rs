@@ -1,5 +1,6 @@
 //! A reason code: what it is, how it is spelled and read.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Mutex;
 
@@ -36,6 +37,24 @@ impl Code {
             number(&lower).map(Self::Aadsts)
         }
     }
+
+    /// Names have none.
+    pub const fn number(self) -> Option<u32> {
+        match self {
+            Self::Aadsts(number) | Self::Aadb2c(number) => Some(number),
+            Self::Named(_) | Self::Unknown | Self::None => None,
+        }
+    }
+
+    /// The code of the same kind with this number; what has no number stays as it is.
+    #[must_use]
+    pub const fn renumbered(self, number: u32) -> Self {
+        match self {
+            Self::Aadsts(_) => Self::Aadsts(number),
+            Self::Aadb2c(_) => Self::Aadb2c(number),
+            other => other,
+        }
+    }
 }
 
 impl fmt::Display for Code {
@@ -64,13 +83,13 @@ pub fn parse_digits(digits: &[u8]) -> Option<u32> {
 ///
 /// Names come from rule files only, so what is kept is bounded by the catalogues ever loaded.
 pub fn intern(name: &str) -> &'static str {
-    static NAMES: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
+    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
     let mut names = NAMES.lock().expect("no code panics while it holds this lock");
-    if let Some(known) = names.iter().find(|known| **known == name) {
+    if let Some(known) = names.get(name) {
         return known;
     }
     let name: &'static str = Box::leak(name.into());
-    names.push(name);
+    names.insert(name);
     name
 }
 

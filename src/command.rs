@@ -1,6 +1,5 @@
 //! The subcommands: one file each, each a function from arguments to an exit code.
 
-use anyhow::Context;
 use clap::CommandFactory;
 
 use crate::cli::{Cli, Color, Command};
@@ -10,9 +9,11 @@ pub mod config;
 pub mod demo;
 pub mod explain;
 mod exposition;
+mod manual;
 pub mod rules;
 pub mod run;
 pub mod scan;
+mod signals;
 pub mod terminal;
 
 /// Runs what the command line asked for.
@@ -30,7 +31,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Demo(args) => demo::run(&args),
         Command::Config(command) => config::run(&command),
         Command::Completions { shell } => completions(shell),
-        Command::Man => manual(),
+        Command::Man => manual::run(),
     }
 }
 
@@ -39,24 +40,4 @@ fn completions(shell: clap_complete::Shell) -> anyhow::Result<Exit> {
     clap_complete::generate(shell, &mut Cli::command(), "aadstream", &mut script);
     terminal::print(&String::from_utf8_lossy(&script))?;
     Ok(Exit::Done)
-}
-
-fn manual() -> anyhow::Result<Exit> {
-    let mut page = Vec::new();
-    clap_mangen::Man::new(Cli::command()).render(&mut page).context("cannot write the manual page")?;
-    terminal::print(&String::from_utf8_lossy(&page))?;
-    Ok(Exit::Done)
-}
-
-/// Ends the process with 130 on Ctrl-C: for commands that hold nothing which needs an orderly end.
-fn exit_on_interrupt() {
-    std::thread::spawn(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        if let Ok(runtime) = runtime
-            && runtime.block_on(tokio::signal::ctrl_c()).is_ok()
-        {
-            #[expect(clippy::exit, reason = "an interrupted scan has nothing to clean up")]
-            std::process::exit(Exit::Interrupted as i32);
-        }
-    });
 }

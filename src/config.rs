@@ -25,10 +25,12 @@ pub mod kafka;
 pub mod client_log;
 pub mod connect;
 pub mod show;
+mod warnings;
 mod derived;
 
 pub use secret::{Secret, SecretSource};
 pub use source::{Environment, Origin};
+pub use values::listen_address;
 
 /// What the program uses.
 #[derive(Clone, Debug, Default)]
@@ -75,7 +77,7 @@ pub struct Kafka {
 pub enum Start {
     Earliest,
     Latest,
-    /// Messages of the last so much time.
+    /// Messages of the last so much time, in whole seconds.
     Ago(Duration),
     /// Messages from this time on, in milliseconds since 1970.
     At(i64),
@@ -219,12 +221,10 @@ impl fmt::Display for Start {
         match self {
             Self::Earliest => f.write_str("earliest"),
             Self::Latest => f.write_str("latest"),
-            Self::Ago(time) => match (time.as_secs(), time.subsec_millis()) {
-                (0, millis) => write!(f, "-{millis}ms"),
-                (seconds, 0) if seconds % 3600 == 0 => write!(f, "-{}h", seconds / 3600),
-                (seconds, 0) if seconds % 60 == 0 => write!(f, "-{}m", seconds / 60),
-                (seconds, 0) => write!(f, "-{seconds}s"),
-                _ => write!(f, "-{}ms", time.as_millis()),
+            Self::Ago(time) => match time.as_secs() {
+                seconds if seconds > 0 && seconds % 3600 == 0 => write!(f, "-{}h", seconds / 3600),
+                seconds if seconds > 0 && seconds % 60 == 0 => write!(f, "-{}m", seconds / 60),
+                seconds => write!(f, "-{seconds}s"),
             },
             Self::At(millis) => match jiff::Timestamp::from_millisecond(*millis) {
                 Ok(time) => write!(f, "{time}"),
@@ -269,6 +269,10 @@ impl Settings {
             settings.report_missing_kafka(path, &mut problems);
         }
         if !problems.is_empty() {
+            // A variable that nobody reads may be why something is missing.
+            for (name, meant) in warnings::unused_variables(environment) {
+                problems.push(name, None, format!("this variable is not used; did you mean {meant}?"));
+            }
             return Err(bad_config(problems));
         }
         settings.warnings = settings.find_warnings(environment);

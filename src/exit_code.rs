@@ -19,9 +19,21 @@ pub enum Exit {
     UnknownCode = 5,
     /// `scan --fail-on` was met.
     FailOn = 6,
-    /// SIGINT ended `scan` or `explain`.
+    /// SIGINT ended `scan` or `explain`; a second signal ended `run` or `demo`.
     Interrupted = 130,
 }
+
+/// The same for the manual page.
+pub const MEANINGS: [(Exit, &str); 8] = [
+    (Exit::Done, "Done, also after a signal asked a service to stop."),
+    (Exit::Failure, "A run-time failure; scan: some path could not be read."),
+    (Exit::Usage, "The command line was wrong."),
+    (Exit::BadConfig, "The configuration was wrong."),
+    (Exit::BadRules, "The rules were wrong."),
+    (Exit::UnknownCode, "explain: the code is unknown, or the text spells none."),
+    (Exit::FailOn, "scan: an event of the severity of --fail-on or above was found."),
+    (Exit::Interrupted, "scan, explain: interrupted; run, demo: interrupted twice."),
+];
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {

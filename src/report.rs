@@ -36,6 +36,7 @@ pub struct Row<'c> {
     pub fix: Option<&'c str>,
     pub events: u64,
     pub mentions: u64,
+    /// Of events, as everything below: a code that was only mentioned has none.
     pub kinds: BTreeMap<Kind, u64>,
     pub flows: BTreeMap<Flow, u64>,
     pub first: Option<Millis>,

@@ -1,5 +1,6 @@
 //! The HTTP side: metrics, probes, and a page of links.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -33,8 +34,12 @@ pub struct Site {
 
 /// Binds the address of the pages.
 pub async fn bind(listen: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(listen).await.with_context(|| {
-        format!("cannot listen on {listen} ([web] listen, --listen); another program may have it")
+    let listener = TcpListener::bind(listen).await.map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => "; another program has it, port 0 takes a free one",
+            _ => "",
+        };
+        anyhow::Error::new(error).context(format!("cannot listen on {listen} ([web] listen, --listen){hint}"))
     })?;
     let address = listener.local_addr().with_context(|| format!("cannot listen on {listen}"))?;
     Ok((listener, address))

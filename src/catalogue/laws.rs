@@ -86,8 +86,11 @@ fn check_with(catalogue: &Catalogue, exceptions: &[Exception]) -> Problems {
 
 /// The laws of form over an operator's own rules: without them labels, events and pages would not fit.
 pub fn check_overrides(catalogue: &Catalogue) -> Problems {
+    if catalogue.override_count() == 0 {
+        return Problems::default();
+    }
     let mut laws = Laws::new(catalogue, &[]);
-    for entry in catalogue.entries().iter().filter(|entry| entry.rule.is_override) {
+    for entry in catalogue.entries().iter().filter(|entry| entry.is_override) {
         laws.form(entry);
     }
     laws.problems
@@ -119,12 +122,12 @@ impl<'a> Laws<'a> {
 
     /// Reports at the first line of the page that begins with `start`.
     fn page(&mut self, entry: &Entry, start: &str, message: impl Into<String>) {
-        let line = entry.rule.page.lines().position(|line| line.starts_with(start)).unwrap_or(0);
+        let line = entry.rule().page.lines().position(|line| line.starts_with(start)).unwrap_or(0);
         self.problems.push(entry.path.as_str(), Some(entry.page_line(line)), message);
     }
 
     fn form(&mut self, entry: &Entry) {
-        let rule = &entry.rule;
+        let rule = entry.rule();
         let title_chars = rule.title.chars().count();
         if title_chars > TITLE_CHARS_MAX {
             self.page(
@@ -195,7 +198,7 @@ impl<'a> Laws<'a> {
 
     /// Tier 1 promises full depth.
     fn depth(&mut self, entry: &Entry) {
-        let rule = &entry.rule;
+        let rule = entry.rule();
         if rule.tier != 1 {
             return;
         }
@@ -217,10 +220,10 @@ impl<'a> Laws<'a> {
     }
 
     fn sources(&mut self, entry: &Entry) {
-        if entry.rule.references.is_empty() {
+        if entry.rule().references.is_empty() {
             self.head(entry, "references", "a rule cites at least one source");
         }
-        for reference in &entry.rule.references {
+        for reference in &entry.rule().references {
             let Some(rest) = reference.strip_prefix("https://") else {
                 self.head(entry, reference, format!("`{reference}` is no https link"));
                 continue;
@@ -229,7 +232,7 @@ impl<'a> Laws<'a> {
             let is_listed =
                 |known: &str| host == known || host.strip_suffix(known).is_some_and(|sub| sub.ends_with('.'));
             // An operator's runbook cites the operator's wiki.
-            if !HOSTS.iter().any(|known| is_listed(known)) && !self.is_addition(&entry.rule) {
+            if !HOSTS.iter().any(|known| is_listed(known)) && !self.is_addition(entry.rule()) {
                 self.head(
                     entry,
                     reference,
@@ -245,7 +248,7 @@ impl<'a> Laws<'a> {
     }
 
     fn severity(&mut self, entry: &Entry) {
-        let rule = &entry.rule;
+        let rule = entry.rule();
         self.situations(entry, &rule.outcome, &rule.severity);
         for variant in &rule.variants {
             if variant.outcome.is_some() || variant.severity.is_some() {
@@ -256,7 +259,7 @@ impl<'a> Laws<'a> {
     }
 
     fn situations(&mut self, entry: &Entry, outcome: &ByFlow<Outcome>, severity: &ByFlow<Severity>) {
-        let rule = &entry.rule;
+        let rule = entry.rule();
         let is_named = |flow: Flow| {
             rule.flows.contains(&flow) || outcome.by_flow.iter().any(|(named, _)| *named == flow)
         };
@@ -283,7 +286,7 @@ impl<'a> Laws<'a> {
     }
 
     fn breach(&mut self, entry: &Entry, law: Law, message: impl Into<String>) {
-        let code = entry.rule.code;
+        let code = entry.code;
         self.broken.push((code, law));
         if !self.exceptions.iter().any(|exception| exception.code == code && exception.law == law) {
             let key = if law == Law::InterruptWithoutPerson { "outcome" } else { "severity" };
@@ -294,8 +297,8 @@ impl<'a> Laws<'a> {
     fn titles(&mut self, entries: &[Entry]) {
         let mut seen: FxHashMap<String, Code> = FxHashMap::default();
         for entry in entries {
-            let title = entry.rule.title.to_lowercase();
-            if let Some(other) = seen.insert(title, entry.rule.code) {
+            let title = entry.rule().title.to_lowercase();
+            if let Some(other) = seen.insert(title, entry.code) {
                 self.page(entry, "# ", format!("{other} has the same title"));
             }
         }

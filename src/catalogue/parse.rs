@@ -4,28 +4,74 @@
 //! alone and beside the others, is in `laws`.
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
+use memchr::memchr;
+
+use super::SeverityOverride;
 use super::head::{self, code_of_rule};
 use super::page::{self, SECTIONS, Section, is_fence, plain};
 use super::problem::{Problems, did_you_mean};
 use super::rule::{ByFlow, Rule};
+use crate::code::Code;
 use crate::terms::{Audience, Category, Outcome, Severity};
 
 const FENCE_OPEN: &str = "```toml";
 
-/// A rule and the file it came from.
+/// A rule file. Its page is read when it is first asked for: a scan that meets three codes reads three pages.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    pub rule: Rule,
+    pub code: Code,
+    /// From the embedded catalogue, or from a directory of the operator.
+    pub is_override: bool,
     /// As shown in problems.
     pub path: String,
     pub source: Cow<'static, str>,
+    severity: Option<SeverityOverride>,
+    rule: OnceLock<Rule>,
 }
 
 impl Entry {
+    /// An embedded file, not read yet.
+    pub fn embedded(file_name: &str, source: &'static str) -> Self {
+        let code =
+            code_of_rule(stem(file_name)).expect("the tests admit no embedded file that names no code");
+        let path = format!("rules/codes/{file_name}");
+        Self::new(code, path, Cow::Borrowed(source), false)
+    }
+
+    fn new(code: Code, path: String, source: Cow<'static, str>, is_override: bool) -> Self {
+        Self { code, is_override, path, source: normalize(source), severity: None, rule: OnceLock::new() }
+    }
+
+    /// Takes the operator's word on the severity.
+    pub fn set_severity(&mut self, word: SeverityOverride) {
+        if let Some(rule) = self.rule.get_mut() {
+            word.apply(rule);
+        }
+        self.severity = Some(word);
+    }
+
+    /// The rule, with the operator's word on its severity.
+    pub fn rule(&self) -> &Rule {
+        self.rule.get_or_init(|| {
+            let mut problems = Problems::default();
+            let rule = read(self, &mut problems);
+            assert!(
+                problems.is_empty(),
+                "a file with problems never becomes part of a catalogue:\n{problems}"
+            );
+            let mut rule = rule.expect("a file without problems gives a rule");
+            if let Some(word) = &self.severity {
+                word.apply(&mut rule);
+            }
+            rule
+        })
+    }
+
     /// Line of the file, from 1, for a line of the page, from 0.
     pub(super) fn page_line(&self, line: usize) -> usize {
-        let head = self.source.strip_suffix(self.rule.page.as_str()).unwrap_or_default();
+        let head = self.source.strip_suffix(self.rule().page.as_str()).unwrap_or_default();
         head.matches('\n').count() + line + 1
     }
 
@@ -45,25 +91,37 @@ pub fn parse(
     problems: &mut Problems,
 ) -> Option<Entry> {
     let known = problems.len();
-    let stem = file_name.strip_suffix(".md").unwrap_or(file_name);
-    let Some(code) = code_of_rule(stem) else {
+    let Some(code) = code_of_rule(stem(file_name)) else {
         problems.push(path, None, "the file name is no code: it is `AADSTS` and 4 to 8 digits, or a literal");
         return None;
     };
-    let source = normalize(source);
-    let Some((head_text, page)) = split(&source) else {
+    let entry = Entry::new(code, path, source, is_override);
+    let rule = read(&entry, problems)?;
+    entry.rule.set(rule).expect("the entry was just made");
+    (problems.len() == known).then_some(entry)
+}
+
+fn stem(file_name: &str) -> &str {
+    file_name.strip_suffix(".md").unwrap_or(file_name)
+}
+
+/// Reads the head and the page of a file; what they lack is reported, and the rule is of no use then.
+fn read(entry: &Entry, problems: &mut Problems) -> Option<Rule> {
+    let Entry { code, path, source, is_override, .. } = entry;
+    let Some((head_text, page)) = split(source) else {
         problems.push(
-            path,
+            path.as_str(),
             Some(1),
             format!("a rule begins with a {FENCE_OPEN} block that is closed by ```"),
         );
         return None;
     };
-    let head = head::read(head_text, &path, 2, problems);
+    let head = head::read(head_text, path, 2, problems);
     let before = &source[..source.len() - page.len()];
-    let parts = Page { path: &path, before, problems }.read(page, stem, head.tier.unwrap_or(2));
-    let rule = Rule {
-        code,
+    let spelling = code.to_string();
+    let parts = Page { path, before, problems }.read(page, &spelling, head.tier.unwrap_or(2));
+    Some(Rule {
+        code: *code,
         name: head.name,
         tier: head.tier.unwrap_or(2),
         title: parts.title,
@@ -85,14 +143,13 @@ pub fn parse(
         do_not_confuse: parts.do_not_confuse,
         example: parts.example,
         page: page.to_owned(),
-        is_override,
-    };
-    (problems.len() == known).then_some(Entry { rule, path, source })
+        is_override: *is_override,
+    })
 }
 
 /// Editors on Windows write a mark of byte order and CRLF; neither means anything here.
 fn normalize(source: Cow<'static, str>) -> Cow<'static, str> {
-    if source.contains('\r') || source.starts_with('\u{feff}') {
+    if memchr(b'\r', source.as_bytes()).is_some() || source.starts_with('\u{feff}') {
         return Cow::Owned(source.trim_start_matches('\u{feff}').replace("\r\n", "\n"));
     }
     source
@@ -243,7 +300,8 @@ mod tests {
         let mut problems = Problems::default();
         let source = rule_file("AADSTS50076", "Multi-factor authentication required");
         let entry = parse("AADSTS50076.md", "a.md".to_owned(), source.into(), false, &mut problems);
-        let rule = entry.unwrap_or_else(|| panic!("{problems}")).rule;
+        let entry = entry.unwrap_or_else(|| panic!("{problems}"));
+        let rule = entry.rule();
         assert_eq!(rule.title, "Multi-factor authentication required");
         assert_eq!(rule.summary, "What happened in plain words. It has two lines.");
         assert_eq!(rule.meaning, "More about `it`.");

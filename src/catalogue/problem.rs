@@ -78,6 +78,16 @@ pub fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str
     nearest_word(word, candidates).map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
 }
 
+/// `; did you mean A, B or C?` of what is near already, or nothing.
+pub fn did_you_mean_any(near: &[impl ToString]) -> String {
+    let words: Vec<String> = near.iter().map(ToString::to_string).collect();
+    match words.split_last() {
+        None => String::new(),
+        Some((last, [])) => format!("; did you mean {last}?"),
+        Some((last, others)) => format!("; did you mean {} or {last}?", others.join(", ")),
+    }
+}
+
 /// The candidate that a typing slip most likely meant. Half of the letters must be right.
 pub fn nearest_word<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
@@ -102,6 +112,13 @@ mod tests {
         problems.push("a.md", None, "whole file");
         problems.sort();
         assert_eq!(problems.to_string(), "a.md: whole file\nb.md:3: later\n2 problems");
+    }
+
+    #[test]
+    fn what_is_near_is_joined_like_a_sentence() {
+        assert_eq!(did_you_mean_any(&[""; 0]), "");
+        assert_eq!(did_you_mean_any(&["a"]), "; did you mean a?");
+        assert_eq!(did_you_mean_any(&["a", "b", "c"]), "; did you mean a, b or c?");
     }
 
     #[test]

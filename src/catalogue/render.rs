@@ -11,7 +11,7 @@ use crate::terms::{Flow, Severity};
 
 mod text;
 
-pub use text::{Style, explain};
+pub use text::{Style, Told, code_rows, explain, severity_style};
 
 /// `{"default":…,"FLOW":…}`: an object also where no flow differs, so that readers need one case only.
 fn by_flow_json<T: Copy + ToString>(value: &ByFlow<T>) -> Value {
@@ -24,7 +24,9 @@ fn by_flow_json<T: Copy + ToString>(value: &ByFlow<T>) -> Value {
 pub fn list_json(rule: &Rule) -> Value {
     json!({
         "code": rule.code.to_string(),
+        "name": rule.name,
         "title": rule.title,
+        "summary": rule.summary,
         "tier": rule.tier,
         "category": rule.category.as_str(),
         "flows": rule.flows.iter().map(|flow| flow.as_str()).collect::<Vec<_>>(),
@@ -41,9 +43,7 @@ pub fn explain_json(catalogue: &Catalogue, rule: &Rule) -> Value {
     let mut object = list_json(rule);
     let more = json!({
         "known": true,
-        "name": rule.name,
         "umbrella": rule.umbrella,
-        "summary": rule.summary,
         "meaning": rule.meaning,
         "causes": rule.causes,
         "fix": rule.fix,

@@ -9,7 +9,7 @@ use super::parse::Entry;
 pub(super) fn of(entries: &[Entry], overrides: &[SeverityOverride]) -> String {
     let mut hash = Hash(0);
     for entry in entries {
-        hash.add(entry.rule.code.to_string().as_bytes());
+        hash.add(entry.code.to_string().as_bytes());
         hash.add(entry.source.as_bytes());
     }
     for word in overrides {

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use crate::catalogue::Catalogue;
 use crate::cli::ConfigCommand;
 use crate::config::{Settings, connect, kafka, show};
 use crate::exit_code::{Exit, ExitError};
@@ -27,7 +26,7 @@ fn check(path: Option<&Path>, connects: bool) -> anyhow::Result<Exit> {
         Ok(more) => warnings.extend(more),
         Err(problem) => problems.push(format!("{name}: {problem}")),
     }
-    if let Err(found) = Catalogue::load(settings.rules.dir.as_deref(), &settings.rules.severity) {
+    if let Err(found) = settings.load_rules() {
         problems.extend(found.iter().map(ToString::to_string));
     }
     if !problems.is_empty() {

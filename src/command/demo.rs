@@ -1,14 +1,12 @@
 //! `aadstream demo`: broker, traffic, service and metrics in one process, and a check of the counts at its end.
 
 use std::io::{self, IsTerminal};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
-
 use super::run::Running;
-use super::terminal;
+use super::{signals, terminal};
 use crate::catalogue::Catalogue;
 use crate::cli::DemoArgs;
 use crate::config::{LogFormat, Settings};
@@ -18,6 +16,7 @@ use crate::demo::truth::Truth;
 use crate::demo::writer::{Message, TOPICS};
 use crate::digest::time::Millis;
 use crate::exit_code::{Exit, ExitError};
+use crate::report::table::thousands;
 
 mod compare;
 mod summary;
@@ -30,22 +29,23 @@ const DRAIN: Duration = Duration::from_secs(30);
 
 pub fn run(args: &DemoArgs) -> anyhow::Result<Exit> {
     crate::log::init(LogFormat::Text, tracing::Level::WARN);
+    let stop = signals::stop()?;
     let mut broker = Broker::start()?;
     let catalogue = Arc::new(Catalogue::embedded());
     let running = Running::start(settings(&broker, args), Arc::clone(&catalogue), true)?;
     terminal::print(&format!("http://{}/\n", running.address))?;
     terminal::remark(&summary::introduction(&running.address.to_string(), args));
-    let stop = stop_signal(&running);
     let mut demo =
         Demo { traffic: Traffic::new(args.seed), truth: Truth::default(), waiting: None, sent: 0, args };
     let mut live = summary::Live::new(io::stderr().is_terminal());
     let started = Instant::now();
-    while !*stop.borrow() && args.duration.is_none_or(|duration| started.elapsed() < duration) {
+    while stop.borrow().is_none() && args.duration.is_none_or(|duration| started.elapsed() < duration) {
         demo.send(started, &mut broker)?;
         broker.read(&running.service.positions());
         live.draw(started.elapsed(), demo.sent, &demo.stories(started), &running.service, &catalogue);
         std::thread::sleep(TURN);
     }
+    let elapsed = started.elapsed();
     broker.flush()?;
     let drained = drain(&mut broker, &running);
     live.finish();
@@ -54,6 +54,9 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<Exit> {
     let ended = running.end();
     let result = compare::compare(&demo.truth, &String::from_utf8_lossy(&text), &catalogue);
     terminal::print(&result.text)?;
+    if let Some(held_back) = demo.held_back(elapsed) {
+        terminal::print(&held_back)?;
+    }
     ended?;
     if !drained {
         return Err(ExitError::new(Exit::Failure, "the service did not read everything in time"));
@@ -66,26 +69,19 @@ fn settings(broker: &Broker, args: &DemoArgs) -> Settings {
     settings.kafka.brokers = broker.address();
     settings.kafka.topics = TOPICS.iter().map(|topic| (*topic).to_owned()).collect();
     "aadstream-demo".clone_into(&mut settings.kafka.group_id);
-    settings.web.listen.clone_from(&args.listen);
+    if let Some(listen) = args.listen.clone().or_else(|| other_address(&settings.web.listen)) {
+        settings.web.listen = listen;
+    }
     settings
 }
 
-/// Becomes true at SIGINT or SIGTERM.
-fn stop_signal(running: &Running) -> watch::Receiver<bool> {
-    let (stop_tx, stop_rx) = watch::channel(false);
-    running.spawn(async move {
-        let (Ok(mut interrupt), Ok(mut terminate)) =
-            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-        else {
-            return;
-        };
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        stop_tx.send_replace(true);
-    });
-    stop_rx
+/// A free port where another service, or another demo, has the usual one.
+fn other_address(usual: &str) -> Option<String> {
+    let is_taken = TcpListener::bind(usual).is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse);
+    is_taken.then(|| {
+        terminal::remark(&format!("Another program listens on {usual}; the demo takes a free port."));
+        "127.0.0.1:0".to_owned()
+    })
 }
 
 /// The side that sends.
@@ -104,10 +100,25 @@ impl Demo<'_> {
         active.into_iter().filter(|story| story.is_passing()).map(|story| story.story.clone()).collect()
     }
 
+    /// Messages that the rate asks for in this time.
+    fn due(&self, elapsed: Duration) -> u64 {
+        let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        millis.saturating_mul(u64::from(self.args.rate)) / 1000
+    }
+
+    /// Says so where less than half was sent of what the rate asked for.
+    fn held_back(&self, elapsed: Duration) -> Option<String> {
+        let due = self.due(elapsed);
+        (self.sent < due / 2).then(|| {
+            let [sent, due] = [self.sent, due].map(thousands);
+            format!("of {due} messages {sent} were sent: the broker in the process keeps little, so the rest was held back\n")
+        })
+    }
+
     /// Sends what is due by the rate, as far as there is room.
     fn send(&mut self, started: Instant, broker: &mut Broker) -> anyhow::Result<()> {
         let elapsed = started.elapsed();
-        let due = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX) * u64::from(self.args.rate) / 1000;
+        let due = self.due(elapsed);
         while self.sent < due {
             let message =
                 self.waiting.take().unwrap_or_else(|| self.traffic.next(elapsed.as_secs(), now_ms()));

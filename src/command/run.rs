@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use super::signals;
 use crate::catalogue::Catalogue;
 use crate::cli::RunArgs;
 use crate::config::Settings;
@@ -24,9 +24,10 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     crate::log::init(settings.log.format, settings.log.level);
     settings.warnings().iter().for_each(|warning| warn!("{warning}"));
     let catalogue = Arc::new(settings.catalogue()?);
+    let stop = signals::stop()?;
     let running = Running::start(settings, catalogue, true)?;
     info!(address = %running.address, "serving metrics and probes");
-    running.wait_for_signal();
+    running.wait(stop);
     running.end()
 }
 
@@ -99,25 +100,12 @@ impl Running {
         Ok(Self { service, address, shutdown_timeout, consumer, ended, stop_web, runtime })
     }
 
-    /// Runs a future on the service's runtime.
-    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
-        self.runtime.spawn(future);
-    }
-
-    /// Waits for SIGINT or SIGTERM, or until the consumer ends by itself.
-    pub fn wait_for_signal(&self) {
+    /// Waits for the signal to stop, or until the consumer ends by itself.
+    fn wait(&self, mut stop: watch::Receiver<Option<&'static str>>) {
         let mut ended = self.ended.clone();
         self.runtime.block_on(async move {
-            let (Ok(mut interrupt), Ok(mut terminate)) =
-                (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-            else {
-                warn!("cannot listen for signals; only the end of the consumer stops the service");
-                let _ended = ended.wait_for(|ended| *ended).await;
-                return;
-            };
             tokio::select! {
-                _ = interrupt.recv() => info!("SIGINT: stopping"),
-                _ = terminate.recv() => info!("SIGTERM: stopping"),
+                Ok(signal) = stop.wait_for(Option::is_some) => info!("{}: stopping", signal.unwrap_or_default()),
                 _ = ended.wait_for(|ended| *ended) => {}
             }
         });

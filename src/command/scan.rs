@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::terminal;
+use super::{signals, terminal};
 use crate::catalogue::Catalogue;
 use crate::cli::{ScanArgs, ScanFormat};
 use crate::config::Settings;
@@ -30,7 +30,7 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<Exit> {
         let message = "nothing to scan: name files or folders, or pipe a log into `aadstream scan`";
         return Err(ExitError::new(Exit::Usage, message));
     }
-    super::exit_on_interrupt();
+    signals::exit_on_interrupt();
     let settings = Settings::load_optional(args.config.as_deref())?;
     let catalogue = Arc::new(settings.catalogue()?);
     let detail = if args.format == ScanFormat::Prometheus { Detail::Apps } else { Detail::Codes };

@@ -18,6 +18,11 @@ pub fn width() -> Option<usize> {
     width.map(|width| width.max(WIDTH_MIN))
 }
 
+/// Lines of the terminal, if there is one.
+pub fn height() -> Option<usize> {
+    terminal_size::terminal_size().map(|(_, height)| usize::from(height.0))
+}
+
 /// How text is laid out on stdout. `--color` has set the global choice; `NO_COLOR` is honoured by `anstream`.
 pub fn style() -> Style {
     Style {

@@ -2,6 +2,7 @@
 
 use super::Settings;
 use crate::catalogue::Catalogue;
+use crate::catalogue::problem::{Problem, Problems};
 use crate::digest::Options;
 use crate::digest::event::EventOptions;
 use crate::digest::tally::Detail;
@@ -10,8 +11,22 @@ use crate::exit_code::{Exit, ExitError};
 impl Settings {
     /// The rules in force, or every problem of them.
     pub fn catalogue(&self) -> anyhow::Result<Catalogue> {
-        Catalogue::load(self.rules.dir.as_deref(), &self.rules.severity)
+        self.load_rules()
             .map_err(|problems| ExitError::new(Exit::BadRules, format!("cannot load the rules:\n{problems}")))
+    }
+
+    /// The same; a problem of a key of the configuration is reported where that key stands.
+    pub fn load_rules(&self) -> Result<Catalogue, Problems> {
+        Catalogue::load(self.rules.dir.as_deref(), &self.rules.severity).map_err(|found| {
+            let mut problems = Problems::default();
+            for Problem { path, line, message } in &found {
+                match self.origins.get(path) {
+                    Some(origin) => origin.report(&mut problems, format!("cannot use `{path}`: {message}")),
+                    None => problems.push(path, *line, message),
+                }
+            }
+            problems
+        })
     }
 
     /// How messages are read.

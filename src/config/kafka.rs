@@ -76,22 +76,24 @@ pub(super) fn check_option(option: &str, value: &OptionValue) -> Result<(), Stri
     if value.expose().contains('\0') {
         return Err(format!("cannot use the option `{option}`: it holds a zero byte"));
     }
-    let result = ClientConfig::new().set(option, value.expose()).create_native_config();
-    let Err(KafkaError::ClientConfig(kind, reason, ..)) = result else { return check_file(option, value) };
+    let refuse = |value: &str| match ClientConfig::new().set(option, value).create_native_config() {
+        Err(KafkaError::ClientConfig(kind, reason, ..)) => Some((kind, reason)),
+        _ => None,
+    };
+    let Some((kind, reason)) = refuse(value.expose()) else { return check_file(option, value) };
     if kind == RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN {
         let near = did_you_mean(option, OPTION_NAMES.iter().copied());
         return Err(format!("librdkafka has no option `{option}`{near}"));
     }
-    // librdkafka repeats the value in its message.
     let reason = match value {
-        OptionValue::Plain(_) => reason,
-        OptionValue::Secret(_) => "librdkafka does not take this value".to_owned(),
+        OptionValue::Plain(value) => format!("{}, found `{value}`", plain(&reason)),
+        // librdkafka repeats the value in its message. What it says of any other value gives nothing away.
+        OptionValue::Secret(_) => match refuse("-") {
+            Some((_, reason)) => plain(&reason),
+            None => "librdkafka does not take this value".to_owned(),
+        },
     };
-    let found = match value {
-        OptionValue::Plain(value) => format!(", found `{value}`"),
-        OptionValue::Secret(_) => String::new(),
-    };
-    Err(format!("cannot use the option `{option}`: {}{found}", plain(&reason)))
+    Err(format!("cannot use the option `{option}`: {reason}"))
 }
 
 /// Files that librdkafka reads when the client is built; it complains of them without their names.
@@ -341,42 +343,6 @@ impl Settings {
         }
         warnings
     }
-
-    /// Of the configuration as a whole.
-    pub(super) fn find_warnings(&self, environment: &super::Environment) -> Vec<String> {
-        let mut warnings = self.find_kafka_warnings();
-        if self.kafka.memory_limit_bytes < 2 * self.input.max_message_bytes {
-            warnings.push(format!(
-                "`memory_limit_bytes` = {} holds less than two messages of `max_message_bytes` = {}",
-                self.kafka.memory_limit_bytes, self.input.max_message_bytes
-            ));
-        }
-        let is_guid = |id: &str| {
-            id.len() == 36
-                && id.char_indices().all(|(at, letter)| match at {
-                    8 | 13 | 18 | 23 => letter == '-',
-                    _ => letter.is_ascii_hexdigit(),
-                })
-        };
-        let mut odd: Vec<&str> = self.apps.keys().map(String::as_str).filter(|id| !is_guid(id)).collect();
-        odd.sort_unstable();
-        warnings.extend(
-            odd.iter().map(|id| format!("the id `{id}` in [[apps]] is no GUID: no record will match it")),
-        );
-        for (name, rest, _) in environment.ours().filter(|(_, rest, _)| !rest.contains("__")) {
-            // One underscore where two belong; other variables of this prefix are somebody else's.
-            let meant = ["KAFKA", "INPUT", "RULES", "PRIVACY", "METRICS", "WEB", "LOG"].into_iter().find_map(
-                |table| {
-                    let key = rest.strip_prefix(table)?.strip_prefix('_')?.to_lowercase();
-                    let known = super::tables::KEYS.iter().any(|known| *known == key);
-                    known.then(|| format!("AADSTREAM_{table}__{}", key.to_uppercase()))
-                },
-            );
-            warnings
-                .extend(meant.map(|meant| format!("the variable {name} is not used; did you mean {meant}?")));
-        }
-        warnings
-    }
 }
 
 #[cfg(test)]
@@ -497,5 +463,17 @@ mod tests {
                 !matches!(set, Some(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)));
             assert!(exists || *option == "log.level", "{option}");
         }
+    }
+
+    #[test]
+    fn why_a_secret_option_is_refused_is_told_without_the_secret() {
+        let variables = [
+            ("AADSTREAM_KAFKA__OPTIONS__SASL_JAAS_CONFIG", "tell-nobody"),
+            ("AADSTREAM_KAFKA__OPTIONS__SASL_OAUTHBEARER_CLIENT_SECRET", "tell-nobody"),
+        ];
+        let error = load(variables).unwrap_err().to_string();
+        assert!(error.contains("JAAS configuration is not supported"), "{error}");
+        assert!(error.contains("not supported in this build"), "{error}");
+        assert!(!error.contains("tell-nobody"), "{error}");
     }
 }

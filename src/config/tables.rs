@@ -10,8 +10,8 @@ use super::secret::{self, Secret, SecretSource};
 use super::source::{Item, Origin, Table, Value};
 use super::values::{brokers, external_url, listen, start, topics};
 use super::{Input, Kafka, Log, LogFormat, Metrics, OptionValue, Privacy, Profile, Rules, Settings, Web};
-use crate::catalogue::SeverityOverride;
 use crate::catalogue::problem::did_you_mean;
+use crate::catalogue::{OVERRIDES, SeverityOverride};
 use crate::code::{self, Code};
 use crate::digest::App;
 use crate::digest::frame::Entries;
@@ -228,7 +228,7 @@ fn read_rules(table: Table, notes: &mut Notes<'_>) -> Rules {
         };
         match result {
             Ok(word) => {
-                notes.origins.insert(format!("rules.severity.{code}"), origin);
+                notes.origins.insert(format!("{OVERRIDES}.{code}"), origin);
                 severity.push(word);
             }
             Err(message) => origin.report(&mut notes.problems, message),

@@ -144,6 +144,9 @@ fn start_is_a_word_a_time_ago_or_a_time() {
     assert_eq!(start("latest").unwrap(), Start::Latest);
     assert_eq!(start("-90m").unwrap(), Start::Ago(Duration::from_secs(5_400)));
     assert_eq!(start("-2d").unwrap(), Start::Ago(Duration::from_secs(172_800)));
+    for written in ["-0s", "-90s", "-90m", "-48h", "2026-01-31T08:00:00Z", "earliest", "latest"] {
+        assert_eq!(start(written).unwrap().to_string(), written, "as `config show` writes it");
+    }
     assert_eq!(start("1970-01-01T00:00:01Z").unwrap(), Start::At(1_000));
     assert_eq!(start("1970-01-01T01:00:00+01:00").unwrap(), Start::At(0));
     for wrong in ["-1", "1h", "-h", "yesterday", "-99999999999d", "2026-01-01"] {
@@ -274,4 +277,29 @@ fn the_explained_file_is_the_defaults() {
         });
         assert!(is_explained, "deploy/aadstream.toml does not have `{key}`");
     }
+}
+
+#[test]
+fn a_severity_for_a_code_without_a_rule_is_reported_where_it_stands() {
+    let variables = [("AADSTREAM_RULES__SEVERITY__NONSENSE", "low")];
+    let table = "[rules.severity]\n7000222 = \"low\"\nAADSTS7000221 = \"low\"\n";
+    let settings = load_with(&format!("{MINIMAL}{table}"), &variables).unwrap();
+    let problems = settings.load_rules().unwrap_err().to_string();
+    for expected in [
+        "a.toml:6: cannot use `rules.severity.AADSTS7000221`: no rule has this code; did you mean AADSTS7000222",
+        "AADSTREAM_RULES__SEVERITY__NONSENSE: cannot use `rules.severity.nonsense`: no rule has this code; \
+         `aadstream rules list` shows all",
+        "2 problems",
+    ] {
+        assert!(problems.contains(expected), "{expected} in {problems}");
+    }
+}
+
+#[test]
+fn a_variable_with_one_underscore_is_named_where_its_key_is_missing() {
+    let variables = [("AADSTREAM_KAFKA_BROKERS", "h:1"), ("AADSTREAM_KAFKA__TOPICS", "a")];
+    let error = Settings::load_with(None, &Environment::of(variables), true).unwrap_err().to_string();
+    let expected =
+        "AADSTREAM_KAFKA_BROKERS: this variable is not used; did you mean AADSTREAM_KAFKA__BROKERS?";
+    assert!(error.lines().any(|line| line == expected), "{error}");
 }

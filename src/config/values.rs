@@ -93,9 +93,13 @@ fn ago(text: &str) -> Option<Duration> {
 }
 
 pub(super) fn listen(value: Value) -> Result<String, String> {
-    let address = text(value)?;
-    match host_port(&address) {
-        Some((_, port)) if port.parse::<u16>().is_ok() => Ok(address),
+    listen_address(&text(value)?)
+}
+
+/// An address to listen on; port 0 takes a free one.
+pub fn listen_address(address: &str) -> Result<String, String> {
+    match host_port(address) {
+        Some((_, port)) if port.parse::<u16>().is_ok() => Ok(address.to_owned()),
         _ => Err(format!("expected host:port, such as 127.0.0.1:9877 or 0.0.0.0:9877, found `{address}`")),
     }
 }

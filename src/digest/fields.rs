@@ -5,9 +5,17 @@
 //! be lost for a field that nobody needs. Of repeated keys the last wins. Shapes: `domain` §1 and §2.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::Deserialize;
+
+use members::{Fault, Members, Raw, Value};
+use slot::{Place, Slot, Special, slot};
+
+mod members;
+mod slot;
+
+/// Objects inside lists inside strings that are followed; no writer nests what is asked for so deep.
+const DEPTH_MAX: u32 = 16;
 
 /// A scalar as it was written.
 #[derive(Clone, Debug, PartialEq)]
@@ -129,12 +137,62 @@ impl Has {
 
 impl<'a> Fields<'a> {
     /// Reads a JSON object.
-    pub fn from_json(json: &'a str) -> serde_json::Result<Self> {
+    pub fn from_json(json: &'a str) -> Result<Self, Fault> {
         let mut fields = Self::default();
-        let mut json = serde_json::Deserializer::from_str(json);
-        Object { fields: &mut fields, place: Place::Top }.deserialize(&mut json)?;
-        json.end()?;
+        fields.read(Place::Top, Raw::first_of(json)?, DEPTH_MAX)?;
         Ok(fields)
+    }
+
+    /// Reads an object, a list of objects, or either as a JSON string.
+    fn read(&mut self, place: Place, raw: Raw<'a>, depth: u32) -> Result<(), Fault> {
+        match raw.read()? {
+            _ if depth == 0 => {}
+            Value::Object(members) => self.members(place, members, depth - 1)?,
+            Value::Array(mut elements) => {
+                while let Some(element) = elements.next()? {
+                    self.read(place, element, depth - 1)?;
+                }
+            }
+            Value::Text(text) => self.nested_text(place, &text, depth - 1),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Unreadable => {}
+        }
+        Ok(())
+    }
+
+    fn members(&mut self, place: Place, mut members: Members<'a>, depth: u32) -> Result<(), Fault> {
+        while let Some((key, raw)) = members.next()? {
+            match slot(place, &key) {
+                Slot::Ignore => {}
+                Slot::Text(text) => {
+                    if let Some(value) = into_text(raw.read()?) {
+                        *text(self) = Some(value);
+                    }
+                }
+                Slot::Special(special) => self.set(special, raw.read()?),
+                Slot::Nested(place) => self.read(place, raw, depth)?,
+                Slot::Messages => list(raw, |message| self.message(message)),
+                Slot::EventTypes => list(raw, |event_type: String| {
+                    self.event_type.get_or_insert(Cow::Owned(event_type));
+                }),
+            }
+        }
+        // An error with a name and without a message is an error all the same; one whose members are empty is none.
+        if place == Place::Error && self.error_name.is_some() && self.activity_error.is_none() {
+            self.activity_error = Some(Cow::Borrowed("error"));
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, message: RefreshMessage) {
+        if !message.r#type.eq_ignore_ascii_case("error") {
+            return;
+        }
+        let texts = self.error_messages.get_or_insert_default().to_mut();
+        texts.push_str(&message.message);
+        texts.push('\n');
+        if !message.code.is_empty() {
+            self.error_name = Some(Cow::Owned(message.code));
+        }
     }
 
     /// Sets a member by the name that a column has in an export.
@@ -143,10 +201,9 @@ impl<'a> Fields<'a> {
         if value.is_empty() {
             return;
         }
-        let mut lower = [0; KEY_BYTES];
-        match slot(Place::Top, lowered(name.trim(), &mut lower)) {
+        match slot(Place::Top, name.trim()) {
             Slot::Ignore | Slot::Messages | Slot::EventTypes => {}
-            Slot::Nested(place) => self.nested_text(place, value),
+            Slot::Nested(place) => self.nested_text(place, value, DEPTH_MAX),
             Slot::Text(text) => *text(self) = Some(Cow::Borrowed(value)),
             Slot::Special(special) => self.set(special, Value::Text(Cow::Borrowed(value))),
         }
@@ -154,11 +211,11 @@ impl<'a> Fields<'a> {
 
     fn set(&mut self, special: Special, value: Value<'a>) {
         match special {
-            Special::ResultType => self.result_type = value.into_scalar(),
-            Special::ErrorCode => self.error_code = value.into_scalar(),
+            Special::ResultType => self.result_type = into_scalar(value),
+            Special::ErrorCode => self.error_code = into_scalar(value),
             Special::StatusErrorCode => {
                 self.has.status_object = true;
-                self.error_code = value.into_scalar();
+                self.error_code = into_scalar(value);
             }
             Special::IsInteractive => {
                 self.is_interactive = match value {
@@ -173,7 +230,7 @@ impl<'a> Fields<'a> {
                     && !is_placeholder(&text)
                 {
                     let mut inner = Fields::default();
-                    inner.read_text(Place::Exception, &text);
+                    inner.read_text(Place::Exception, &text, DEPTH_MAX);
                     if let Some(name) = inner.error_name {
                         self.error_name = Some(Cow::Owned(name.into_owned()));
                     }
@@ -182,12 +239,12 @@ impl<'a> Fields<'a> {
             }
             Special::ExtendedStatus => {
                 self.has.refresh_keys = true;
-                self.extended_status = value.into_text();
+                self.extended_status = into_text(value);
             }
             Special::RefreshMark => self.has.refresh_keys = true,
             Special::PipelineMark => self.has.pipeline_keys = true,
             Special::OauthError => {
-                if let Some(name) = value.into_text().filter(|name| OAUTH_ERRORS.contains(&name.as_ref())) {
+                if let Some(name) = into_text(value).filter(|name| OAUTH_ERRORS.contains(&name.as_ref())) {
                     self.error_name = Some(name);
                 }
             }
@@ -206,13 +263,13 @@ impl<'a> Fields<'a> {
     }
 
     /// A nested value that came as a string: JSON, or a word.
-    fn nested_text(&mut self, place: Place, text: &str) {
+    fn nested_text(&mut self, place: Place, text: &str, depth: u32) {
         match place {
             Place::Status if !text.trim_start().starts_with('{') => {
                 self.status_word = Some(Cow::Owned(text.to_owned()));
             }
             Place::Error => {
-                if !self.read_text(place, text) {
+                if !self.read_text(place, text, depth) {
                     self.activity_text(Cow::Owned(text.to_owned()));
                 }
                 if text.starts_with(|c: char| c.is_ascii_lowercase()) {
@@ -220,20 +277,19 @@ impl<'a> Fields<'a> {
                 }
             }
             _ => {
-                self.read_text(place, text);
+                self.read_text(place, text, depth);
             }
         }
     }
 
     /// Reads JSON in a string; false if it is none, or not to its end.
-    fn read_text(&mut self, place: Place, text: &str) -> bool {
+    fn read_text(&mut self, place: Place, text: &str, depth: u32) -> bool {
         if !text.trim_start().starts_with('{') {
             return false;
         }
         let mut inner = Fields::default();
-        let mut json = serde_json::Deserializer::from_str(text);
         // A string that is no JSON after all is text; whatever was read before the fault holds.
-        let read = Object { fields: &mut inner, place }.deserialize(&mut json);
+        let read = Raw::first_of(text).and_then(|raw| inner.read(place, raw, depth));
         self.merge(inner.into_owned());
         read.is_ok()
     }
@@ -260,343 +316,24 @@ fn is_placeholder(text: &str) -> bool {
     matches!(text.trim(), "" | "null" | "{}" | "[]" | "None")
 }
 
-/// The object that a key stands in.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Place {
-    Top,
-    Properties,
-    Status,
-    /// `error` of an activity run.
-    Error,
-    /// The content of `serviceExceptionJson`.
-    Exception,
-    /// The output of an activity run.
-    Output,
-}
-
-/// Members that need more than to be kept as text.
-#[derive(Clone, Copy, Debug)]
-enum Special {
-    ResultType,
-    ErrorCode,
-    StatusErrorCode,
-    IsInteractive,
-    ServiceException,
-    ExtendedStatus,
-    RefreshMark,
-    PipelineMark,
-    OauthError,
-    ActivityText,
-}
-
-enum Slot {
-    Ignore,
-    Text(for<'f, 'a> fn(&'f mut Fields<'a>) -> &'f mut Option<Cow<'a, str>>),
-    Special(Special),
-    Nested(Place),
-    Messages,
-    EventTypes,
-}
-
-/// Longest key that is looked at, in bytes; longer ones are nobody's.
-const KEY_BYTES: usize = 40;
-
-fn lowered<'b>(key: &str, buffer: &'b mut [u8; KEY_BYTES]) -> &'b [u8] {
-    let Some(lower) = buffer.get_mut(..key.len()) else { return b"" };
-    lower.copy_from_slice(key.as_bytes());
-    lower.make_ascii_lowercase();
-    lower
-}
-
-/// What to do with the member `key` (in lower case) of an object.
-fn slot(place: Place, key: &[u8]) -> Slot {
-    match place {
-        Place::Top | Place::Properties => record_slot(place, key),
-        Place::Status => match key {
-            b"errorcode" => Slot::Special(Special::StatusErrorCode),
-            b"failurereason" => Slot::Text(|fields| &mut fields.failure_reason),
-            b"additionaldetails" => Slot::Text(|fields| &mut fields.additional_details),
-            _ => Slot::Ignore,
-        },
-        Place::Error => match key {
-            b"message" | b"errormessage" => Slot::Special(Special::ActivityText),
-            b"errorcode" | b"code" => Slot::Text(|fields| &mut fields.error_name),
-            _ => Slot::Ignore,
-        },
-        Place::Exception => match key {
-            b"errorcode" => Slot::Text(|fields| &mut fields.error_name),
-            _ => Slot::Ignore,
-        },
-        Place::Output => match key {
-            b"errors" | b"error" => Slot::Nested(Place::Error),
-            _ => Slot::Ignore,
-        },
+fn into_scalar(value: Value<'_>) -> Option<Scalar<'_>> {
+    match value {
+        Value::Null | Value::Object(_) | Value::Array(_) => None,
+        Value::Text(text) if text.trim().is_empty() => None,
+        Value::Text(text) => Some(Scalar::Text(text)),
+        Value::Number(number) => Some(Scalar::Number(number)),
+        Value::Bool(_) | Value::Unreadable => Some(Scalar::Unreadable),
     }
 }
 
-fn record_slot(place: Place, key: &[u8]) -> Slot {
-    use Slot::{Ignore, Nested, Text};
-    let special = Slot::Special;
-    let top = place == Place::Top;
-    match key {
-        b"category" if top => Text(|fields| &mut fields.category),
-        b"type" if top => Text(|fields| &mut fields.table),
-        b"operationname" => Text(|fields| &mut fields.operation_name),
-        b"resulttype" if top => special(Special::ResultType),
-        b"errorcode" | b"sign-in error code" if top => special(Special::ErrorCode),
-        b"resultdescription" if top => Text(|fields| &mut fields.result_description),
-        b"failure reason" if top => Text(|fields| &mut fields.failure_reason),
-        b"properties" if top => Nested(Place::Properties),
-        b"status" => Nested(Place::Status),
-        b"aadtenantid" | b"customertenantid" => Text(|fields| &mut fields.entra_tenant_id),
-        b"tenantid" if top => Text(|fields| &mut fields.tenant_id),
-        b"resourceid" if top => Text(|fields| &mut fields.resource_path),
-        b"createddatetime" | b"date (utc)" | b"createddatetime [utc]" => Text(|fields| &mut fields.created),
-        b"time" | b"timegenerated" | b"timestamp" | b"timegenerated [utc]" if top => {
-            Text(|fields| &mut fields.written)
-        }
-        b"starttime" | b"start" | b"activityrunstart" | b"runstart" => Text(|fields| &mut fields.start_time),
-        b"endtime" | b"end" | b"activityrunend" | b"runend" => Text(|fields| &mut fields.end_time),
-        b"appid" | b"application id" | b"applicationid" => Text(|fields| &mut fields.app_id),
-        b"appdisplayname" | b"application" => Text(|fields| &mut fields.app_name),
-        b"serviceprincipalid" | b"service principal id" => Text(|fields| &mut fields.service_principal_id),
-        b"serviceprincipalname" | b"service principal name" => {
-            Text(|fields| &mut fields.service_principal_name)
-        }
-        b"serviceprincipalcredentialkeyid"
-        | b"service principal credential key id"
-        | b"credential key id" => Text(|fields| &mut fields.credential_key_id),
-        b"resourcedisplayname" | b"resource" => Text(|fields| &mut fields.resource_name),
-        b"userprincipalname" | b"username" => Text(|fields| &mut fields.user_principal_name),
-        b"userid" | b"user id" => Text(|fields| &mut fields.user_id),
-        b"isinteractive" => special(Special::IsInteractive),
-        b"signineventtypes" => Slot::EventTypes,
-        b"authenticationprotocol" | b"authentication protocol" => {
-            Text(|fields| &mut fields.authentication_protocol)
-        }
-        b"correlationid" | b"correlation id" => Text(|fields| &mut fields.correlation_id),
-        b"id" => Text(|fields| &mut fields.id),
-        b"requestid" | b"request id" => Text(|fields| &mut fields.request_id),
-        b"serviceexceptionjson" if top => special(Special::ServiceException),
-        b"extendedstatus" if top => special(Special::ExtendedStatus),
-        b"refreshtype" | b"refreshattempts" | b"currentrefreshtype" | b"commitmode" | b"numberofattempts"
-            if top =>
-        {
-            special(Special::RefreshMark)
-        }
-        b"messages" if top => Slot::Messages,
-        b"workspaceid" | b"groupid" if top => Text(|fields| &mut fields.workspace_id),
-        b"datasetid" if top => Text(|fields| &mut fields.dataset_id),
-        b"pipelinename" | b"activityname" | b"activityrunid" | b"pipelinerunid" if top => {
-            special(Special::PipelineMark)
-        }
-        b"error" => Nested(Place::Error),
-        b"errormessage" => special(Special::ActivityText),
-        b"output" => Nested(Place::Output),
-        _ => Ignore,
+/// Text that says something; an empty string is the same as a missing one.
+fn into_text(value: Value<'_>) -> Option<Cow<'_, str>> {
+    match value {
+        Value::Text(text) if !text.is_empty() => Some(text),
+        Value::Number(number) => Some(Cow::Owned(number.to_string())),
+        _ => None,
     }
 }
-
-/// Where a key leads; read without keeping the key.
-struct KeySeed(Place);
-
-impl<'de> DeserializeSeed<'de> for KeySeed {
-    type Value = Slot;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Slot, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for KeySeed {
-    type Value = Slot;
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-    fn visit_str<E>(self, key: &str) -> Result<Slot, E> {
-        let mut lower = [0; KEY_BYTES];
-        Ok(slot(self.0, lowered(key, &mut lower)))
-    }
-}
-
-/// Reads an object, a list of objects, or either as a JSON string, into `fields`.
-struct Object<'f, 'de> {
-    fields: &'f mut Fields<'de>,
-    place: Place,
-}
-
-impl<'de> DeserializeSeed<'de> for Object<'_, 'de> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Object<'_, 'de> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(slot) = map.next_key_seed(KeySeed(self.place))? {
-            match slot {
-                Slot::Ignore => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-                Slot::Text(text) => {
-                    if let Some(value) = map.next_value_seed(ValueSeed)?.into_text() {
-                        *text(self.fields) = Some(value);
-                    }
-                }
-                Slot::Special(special) => {
-                    let value = map.next_value_seed(ValueSeed)?;
-                    self.fields.set(special, value);
-                }
-                Slot::Nested(place) => map.next_value_seed(Object { fields: self.fields, place })?,
-                Slot::Messages => map.next_value_seed(Messages(self.fields))?,
-                Slot::EventTypes => map.next_value_seed(EventTypes(self.fields))?,
-            }
-        }
-        // An error with a name and without a message is an error all the same; one whose members are empty is none.
-        if self.place == Place::Error
-            && self.fields.error_name.is_some()
-            && self.fields.activity_error.is_none()
-        {
-            self.fields.activity_error = Some(Cow::Borrowed("error"));
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element_seed(Object { fields: self.fields, place: self.place })?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        self.fields.nested_text(self.place, text);
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-}
-
-/// Any value; nested ones are skipped.
-enum Value<'a> {
-    Null,
-    Bool(bool),
-    Number(u64),
-    Unreadable,
-    Text(Cow<'a, str>),
-    Nested,
-}
-
-impl<'a> Value<'a> {
-    fn into_scalar(self) -> Option<Scalar<'a>> {
-        match self {
-            Self::Null | Self::Nested => None,
-            Self::Text(text) if text.trim().is_empty() => None,
-            Self::Text(text) => Some(Scalar::Text(text)),
-            Self::Number(number) => Some(Scalar::Number(number)),
-            Self::Bool(_) | Self::Unreadable => Some(Scalar::Unreadable),
-        }
-    }
-
-    /// Text that says something; an empty string is the same as a missing one.
-    fn into_text(self) -> Option<Cow<'a, str>> {
-        match self {
-            Self::Text(text) if !text.is_empty() => Some(text),
-            Self::Number(number) => Some(Cow::Owned(number.to_string())),
-            _ => None,
-        }
-    }
-}
-
-struct ValueSeed;
-
-impl<'de> DeserializeSeed<'de> for ValueSeed {
-    type Value = Value<'de>;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value<'de>, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ValueSeed {
-    type Value = Value<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Value<'de>, E> {
-        Ok(Value::Text(Cow::Borrowed(text)))
-    }
-    fn visit_str<E>(self, text: &str) -> Result<Value<'de>, E> {
-        Ok(Value::Text(Cow::Owned(text.to_owned())))
-    }
-    fn visit_bool<E>(self, flag: bool) -> Result<Value<'de>, E> {
-        Ok(Value::Bool(flag))
-    }
-    fn visit_u64<E>(self, number: u64) -> Result<Value<'de>, E> {
-        Ok(Value::Number(number))
-    }
-    fn visit_i64<E>(self, _: i64) -> Result<Value<'de>, E> {
-        Ok(Value::Unreadable)
-    }
-    fn visit_f64<E>(self, number: f64) -> Result<Value<'de>, E> {
-        // Tables that were through a data frame write whole numbers as 50126.0.
-        let text = number.to_string();
-        Ok(text.parse().map_or(Value::Unreadable, Value::Number))
-    }
-    fn visit_unit<E>(self) -> Result<Value<'de>, E> {
-        Ok(Value::Null)
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value<'de>, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Value::Nested)
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value<'de>, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Value::Nested)
-    }
-}
-
-/// The seed of a value that is only of use as a list; anything else is skipped.
-macro_rules! list_seed {
-    ($name:ident, |$fields:ident, $item:ident: $item_type:ty| $body:block) => {
-        struct $name<'f, 'de>(&'f mut Fields<'de>);
-
-        impl<'de> DeserializeSeed<'de> for $name<'_, 'de> {
-            type Value = ();
-            fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-                let $fields = self.0;
-                // A list of another shape must not cost the record: it is read as what it is first.
-                let value = serde_json::Value::deserialize(deserializer)?;
-                let text = match &value {
-                    serde_json::Value::String(text) => serde_json::from_str(text).unwrap_or_default(),
-                    _ => value,
-                };
-                for $item in serde_json::from_value::<Vec<$item_type>>(text).unwrap_or_default() $body
-                Ok(())
-            }
-        }
-    };
-}
-
-use serde::Deserialize;
 
 /// A message of an enhanced refresh (`domain` §2.2).
 #[derive(Deserialize)]
@@ -608,20 +345,14 @@ struct RefreshMessage {
     r#type: String,
 }
 
-list_seed!(Messages, |fields, item: RefreshMessage| {
-    if item.r#type.eq_ignore_ascii_case("error") {
-        let texts = fields.error_messages.get_or_insert_default().to_mut();
-        texts.push_str(&item.message);
-        texts.push('\n');
-        if !item.code.is_empty() {
-            fields.error_name = Some(Cow::Owned(item.code));
-        }
-    }
-});
-
-list_seed!(EventTypes, |fields, item: String| {
-    fields.event_type.get_or_insert(Cow::Owned(item));
-});
+/// The items of a list, or of a list as a JSON string. A list of another shape must not cost the record.
+fn list<T: for<'t> Deserialize<'t>>(raw: Raw<'_>, each: impl FnMut(T)) {
+    let text = match raw.read() {
+        Ok(Value::Text(text)) => text,
+        _ => Cow::Borrowed(raw.as_str()),
+    };
+    serde_json::from_str::<Vec<T>>(&text).unwrap_or_default().into_iter().for_each(each);
+}
 
 #[cfg(test)]
 mod tests {

@@ -120,8 +120,11 @@ impl Reader<'_> {
     /// A record: `cells` are the bytes it was read from.
     pub fn record<'a>(&self, mut fields: Fields<'a>, cells: &[&[u8]], ids: &EnvelopeIds<'a>) -> Found<'a> {
         let mut mentions = Mentions::default();
-        cells.iter().for_each(|cell| self.scanner.scan(cell, &mut mentions));
         let kind = kind(&fields);
+        match kind {
+            Kind::SignIn => cells.iter().for_each(|cell| self.scanner.scan_sign_in(cell, &mut mentions)),
+            _ => cells.iter().for_each(|cell| self.scanner.scan(cell, &mut mentions)),
+        }
         if kind == Kind::Refresh {
             fields.workspace_id = fields.workspace_id.or(ids.workspace_id.map(Into::into));
             fields.dataset_id = fields.dataset_id.or(ids.dataset_id.map(Into::into));

@@ -3,11 +3,14 @@
 //! The scanner knows how codes are spelled, not what they mean. Letters and digits of a code are never escaped by JSON,
 //! URLs or HTML (`domain` §2.6), so raw bytes are enough. It reads the whole run of digits: real codes are prefixes
 //! of one another, and a longer one must never be booked on a shorter.
+//!
+//! What stands before `AADSTS` does not matter: no hexadecimal id can spell it, and logs glue it to what they wrote
+//! before (`invalid_grantAADSTS…`). `AADB2C` counts only where a word begins.
 
 use std::ops::Range;
 
 use aho_corasick::packed::Searcher;
-use aho_corasick::{AhoCorasick, Anchored, Input, MatchKind, StartKind, packed};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, Anchored, Input, MatchKind, StartKind, packed};
 use memchr::memmem;
 
 use super::simd::next_triple;
@@ -99,6 +102,8 @@ impl Scanner {
             .match_kind(MatchKind::LeftmostLongest)
             .ascii_case_insensitive(true)
             .start_kind(StartKind::Anchored)
+            // Asked only where a hint points, so quick to build beats quick to run.
+            .kind(Some(AhoCorasickKind::ContiguousNFA))
             .build(patterns)
             .expect("a few hundred short literals are within every limit of the automaton");
         let error_codes = memmem::Finder::new(ERROR_CODES);
@@ -118,33 +123,50 @@ impl Scanner {
                     has_code = true;
                     aadsts(bytes, found.end(), mentions)
                 }
-                Spelling::Aadb2c => aadb2c(bytes, found.end(), mentions),
+                Spelling::Aadb2c => aadb2c(bytes, found.range(), mentions),
                 Spelling::Literal(name) => literal(bytes, found.range(), name, mentions),
             });
         }
         if has_code {
-            self.error_codes
-                .find_iter(bytes)
-                .for_each(|at| error_codes(&bytes[at + ERROR_CODES.len()..], mentions));
+            self.error_codes_of(bytes, mentions);
         }
+    }
+
+    /// Finds the codes that a sign-in spells; the names of other products' errors do not occur there.
+    pub fn scan_sign_in(&self, bytes: &[u8], mentions: &mut Mentions) {
+        let mut from = 0;
+        let mut has_code = false;
+        while let Some(at) = next_triple(bytes, from) {
+            from = at + 1;
+            let behind = at + "AADSTS".len();
+            if has_word(bytes, at, b"aadsts") {
+                has_code = true;
+                from = aadsts(bytes, behind, mentions);
+            } else if has_word(bytes, at, b"aadb2c") {
+                from = aadb2c(bytes, at..behind, mentions);
+            }
+        }
+        if has_code {
+            self.error_codes_of(bytes, mentions);
+        }
+    }
+
+    fn error_codes_of(&self, bytes: &[u8], mentions: &mut Mentions) {
+        self.error_codes
+            .find_iter(bytes)
+            .for_each(|at| error_codes(&bytes[at + ERROR_CODES.len()..], mentions));
     }
 
     /// Whether a sign-in record that says success at its first level must be parsed all the same: it spells a code of
     /// Entra's, or an `errorCode` in it is not plainly zero. Power BI's names do not occur in sign-ins.
     pub fn needs_parse(bytes: &[u8]) -> bool {
+        const ERROR: usize = "error".len();
         let mut from = 0;
         while let Some(at) = next_triple(bytes, from) {
             from = at + 1;
-            let before = |count: usize, length: usize| {
-                at.checked_sub(count).and_then(|start| bytes.get(start..start + length)).unwrap_or_default()
-            };
-            if before(3, 8).eq_ignore_ascii_case(b"rrorcode") {
-                if !is_zero_member(&bytes[at + 5..]) {
-                    return true;
-                }
-            } else if [&b"aadsts"[..], b"aadb2c"]
-                .iter()
-                .any(|prefix| before(2, 6).eq_ignore_ascii_case(prefix))
+            let is_key = at.checked_sub(ERROR).is_some_and(|start| has_word(bytes, start, b"errorcode"));
+            if is_key && !is_zero_member(&bytes[at + "code".len()..])
+                || PREFIXES.iter().any(|prefix| has_word(bytes, at, prefix))
             {
                 return true;
             }
@@ -153,13 +175,49 @@ impl Scanner {
     }
 }
 
-fn aadb2c(bytes: &[u8], at: usize, mentions: &mut Mentions) -> usize {
-    let length = digits(bytes, at);
-    match parse_digits(&bytes[at..at + length]) {
-        Some(number) => mentions.spell(Code::Aadb2c(number)),
-        None => mentions.malformed += u64::from(length > 0),
+const PREFIXES: [&[u8]; 2] = [b"aadsts", b"aadb2c"];
+
+/// Whether `word` stands at `at`, in any letter case.
+fn has_word(bytes: &[u8], at: usize, word: &[u8]) -> bool {
+    bytes.get(at..at + word.len()).is_some_and(|found| found.eq_ignore_ascii_case(word))
+}
+
+/// `AADB2C` is made of hexadecimal digits alone, so ids spell it by chance; those are no codes.
+fn aadb2c(bytes: &[u8], found: Range<usize>, mentions: &mut Mentions) -> usize {
+    let length = digits(bytes, found.end);
+    let end = found.end + length;
+    if !is_hex_id(bytes, found.start..end) {
+        match parse_digits(&bytes[found.end..end]) {
+            Some(number) => mentions.spell(Code::Aadb2c(number)),
+            None => mentions.malformed += u64::from(length > 0),
+        }
     }
-    at + length
+    end
+}
+
+/// Whether what stands in `range` is only a part of a longer word, a hash or a GUID.
+fn is_hex_id(bytes: &[u8], range: Range<usize>) -> bool {
+    let (before, after) = (&bytes[..range.start], &bytes[range.end..]);
+    let is_hex_group =
+        |group: &[u8]| matches!(group, [b'-', digits @ .., b'-'] if digits.iter().all(u8::is_ascii_hexdigit));
+    let continues = before.last().is_some_and(u8::is_ascii_alphanumeric) && !ends_in_escape(before);
+    continues
+        || after.first().is_some_and(u8::is_ascii_hexdigit)
+        // The middle groups of a GUID have four digits: one of them stands beside its first and its last group.
+        || before.last_chunk::<6>().is_some_and(|group| is_hex_group(group))
+        || after.first_chunk::<6>().is_some_and(|group| is_hex_group(group))
+}
+
+/// Whether the letter or digit at the end belongs to an escape: `\n`, `\u0022`, `%20`, `%2520`.
+fn ends_in_escape(before: &[u8]) -> bool {
+    let follows = |length: usize, is_part: fn(&u8) -> bool, marks: &[&[u8]]| {
+        let Some(start) = before.len().checked_sub(length) else { return false };
+        let (head, tail) = before.split_at(start);
+        tail.iter().all(is_part) && marks.iter().any(|mark| head.ends_with(mark))
+    };
+    follows(1, |byte| b"nrtbf".contains(byte), &[b"\\", b"%5c", b"%5C"])
+        || follows(2, u8::is_ascii_hexdigit, &[b"%", b"%25", b"\\x"])
+        || follows(4, u8::is_ascii_hexdigit, &[b"\\u", b"%u", b"%5cu", b"%5Cu"])
 }
 
 /// A literal is a whole word, in the letter case of its product.
@@ -415,6 +473,44 @@ mod tests {
         check(r#"{"error_codes":[70002,50012],"d":"AADSTS70002: x"}"#, "AADSTS70002 AADSTS50012");
         check(r#"{\"error_codes\":[70002,\n 50012],\"d\":\"AADSTS70002: x\"}"#, "AADSTS70002 AADSTS50012");
         check("error_codes%22%3a%5b50012%5d AADSTS70002", "AADSTS70002 AADSTS50012");
+    }
+
+    #[test]
+    fn ids_that_spell_aadb2c_by_chance_are_no_codes() {
+        for id in [
+            "aadb2c90118f42d18c0a52c4f0c5a9d1e",
+            "faadb2c90118",
+            "0aadb2c90118",
+            "6d3c1f0e-8a4b-4c55-9f3e-aadb2c901181",
+            "aadb2c90-8a4b-4c55-9f3e-0123456789ab",
+            "xAADB2C90118",
+        ] {
+            check(id, "");
+            check(&format!("AADSTS50126 {id}"), "AADSTS50126");
+            assert_eq!(found(id).malformed, 0, "{id}");
+            let mut mentions = Mentions::default();
+            scanner().scan_sign_in(format!("{{\"id\":\"{id}\"}}").as_bytes(), &mut mentions);
+            assert_eq!((mentions.codes.len(), mentions.malformed), (0, 0), "{id}");
+        }
+    }
+
+    #[test]
+    fn an_escape_before_a_code_is_no_part_of_it() {
+        for before in [
+            "", "-", "_", ": ", r"\n", r"\\n", r"\u0022", "%20", "%3A", "%253a", "%5Cn", "&quot;", "&#34;",
+            "2026-",
+        ] {
+            check(&format!("{before}AADB2C90118"), "AADB2C90118");
+            check(&format!("{before}AADB2C90118: x"), "AADB2C90118");
+        }
+        check("AADB2C90118-2026", "AADB2C90118");
+        check("n20AADB2C90118", "");
+    }
+
+    #[test]
+    fn aadsts_is_a_code_inside_a_longer_word_too() {
+        check("invalid_grantAADSTS50126", "AADSTS50126");
+        check("1AADSTS50126x", "AADSTS50126");
     }
 
     #[test]

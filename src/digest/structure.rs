@@ -49,12 +49,17 @@ impl Walker {
     /// The walk itself, for whatever instructions make the masks; inlined into a function that may use them.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "only inlined code may use the instructions of its caller")]
-    pub(super) fn walk(&mut self, bytes: &[u8], masks: impl Fn(&[u8; BLOCK]) -> Masks) -> Walk {
+    pub(super) fn walk(
+        &mut self,
+        bytes: &[u8],
+        masks: impl Fn(&[u8; BLOCK]) -> Masks,
+        inside: impl Fn(u64) -> u64,
+    ) -> Walk {
         let mut blocks = bytes.chunks_exact(BLOCK);
         let mut base = 0;
         for block in &mut blocks {
             let block: &[u8; BLOCK] = block.try_into().expect("chunks_exact gives whole blocks");
-            match self.step(bytes, base, &masks(block), u64::MAX) {
+            match self.step(bytes, base, &masks(block), u64::MAX, &inside) {
                 Walk::Open => base += BLOCK,
                 done => return done,
             }
@@ -66,7 +71,7 @@ impl Walker {
         let mut block = [b' '; BLOCK];
         block[..rest.len()].copy_from_slice(rest);
         let valid = (1u64 << rest.len()) - 1;
-        let walk = self.step(bytes, base, &masks(&block), valid);
+        let walk = self.step(bytes, base, &masks(&block), valid, &inside);
         if self.escaped != 0 && rest.last() != Some(&b'\\') {
             self.escaped = 0;
         }
@@ -75,10 +80,17 @@ impl Walker {
 
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "part of `walk`")]
-    fn step(&mut self, bytes: &[u8], base: usize, masks: &Masks, valid: u64) -> Walk {
+    fn step(
+        &mut self,
+        bytes: &[u8],
+        base: usize,
+        masks: &Masks,
+        valid: u64,
+        inside: &impl Fn(u64) -> u64,
+    ) -> Walk {
         let escaped = self.escaped_bytes(masks.backslash & valid, valid);
         let quotes = masks.quote & !escaped;
-        let in_string = prefix_xor(quotes) ^ self.in_string;
+        let in_string = inside(quotes) ^ self.in_string;
         self.in_string = if in_string >> 63 == 1 { u64::MAX } else { 0 };
         if valid != u64::MAX {
             // The padding continues the state of the last real byte.
@@ -180,7 +192,7 @@ const fn below(bit: usize) -> u64 {
 }
 
 /// Each bit becomes the parity of itself and all lower bits: between quotes the result is 1.
-const fn prefix_xor(mut bits: u64) -> u64 {
+pub(super) const fn prefix_xor(mut bits: u64) -> u64 {
     bits ^= bits << 1;
     bits ^= bits << 2;
     bits ^= bits << 4;

@@ -2,13 +2,23 @@
 
 use std::fmt::Write as _;
 
-use anstyle::{AnsiColor, Style};
+use anstyle::Style;
+use textwrap::core::display_width;
 
 use super::{Report, Row};
-use crate::terms::{Outcome, Reason, Severity};
+use crate::catalogue::render::severity_style;
+use crate::terms::{Outcome, Reason};
 
 /// Columns where nobody says how wide the terminal is.
 const WIDTH: usize = 110;
+/// Narrower than this nothing can be laid out.
+const MIN_WIDTH: usize = 50;
+/// Columns from which who acts has a column of its own.
+const WITH_AUDIENCE: usize = 100;
+/// Letters of the longest code that is a number.
+const NUMBER_WIDTH: usize = 14;
+/// Where the first step of the fix begins: below the severity.
+const FIX_INDENT: usize = 19;
 
 /// How the report is laid out.
 #[derive(Clone, Copy, Debug)]
@@ -24,32 +34,30 @@ pub fn render(report: &Report<'_>, layout: Layout) -> String {
     let mut out = String::new();
     summary(report, &mut out);
     let rows: Vec<&Row<'_>> = report.rows.iter().filter(|row| row.events > 0).collect();
-    let mentioned = report.rows.len() - rows.len();
     if rows.is_empty() {
         let _ = writeln!(out, "\nno failure and no code found");
         return out;
     }
     let shown = layout.top.unwrap_or(rows.len()).min(rows.len());
-    let code_width = rows[..shown].iter().map(|row| row.code.to_string().len()).max().unwrap_or(0).max(4);
+    let columns = Columns::new(&rows[..shown], layout);
     let total = report.events();
-    let bold = Style::new().bold();
-    let heading = format!(
-        "{:>10} {:>6}  {:8}  {:14}  {:code_width$}  title",
-        "events", "share", "severity", "who acts", "code"
-    );
-    let _ = writeln!(out, "\n{}", painted(&heading, bold, layout));
+    let plain = [Style::new(); 2];
+    let heading = columns.start("events", "share", ["severity", "who acts", "code"], plain, layout) + "title";
+    let _ = writeln!(out, "\n{}", painted(&heading, Style::new().bold(), layout));
     for row in &rows[..shown] {
-        render_row(row, total, code_width, layout, &mut out);
+        columns.row(row, total, layout, &mut out);
     }
     let hidden = rows.len() - shown;
     if hidden > 0 {
         let events: u64 = rows[shown..].iter().map(|row| row.events).sum();
-        let _ =
-            writeln!(out, "{:>10} {:>6}  in {hidden} more codes", thousands(events), share(events, total));
+        let codes = plural(hidden as u64, "more code");
+        let _ = writeln!(out, "{:>10} {:>6}  in {codes}", thousands(events), share(events, total));
     }
+    let mentioned = (report.rows.len() - rows.len()) as u64;
     if mentioned > 0 {
-        let _ =
-            writeln!(out, "\n{mentioned} more codes were only mentioned beside others (see --format json)");
+        let was = if mentioned == 1 { "was" } else { "were" };
+        let codes = plural(mentioned, "more code");
+        let _ = writeln!(out, "\n{codes} {was} only mentioned beside others (see --format json)");
     }
     out
 }
@@ -91,35 +99,72 @@ fn summary(report: &Report<'_>, out: &mut String) {
     }
 }
 
-fn render_row(row: &Row<'_>, total: u64, code_width: usize, layout: Layout, out: &mut String) {
-    let severity = painted(&format!("{:8}", row.severity), severity_style(row.severity), layout);
-    let code = painted(&format!("{:code_width$}", row.code), Style::new().bold(), layout);
-    let _ = writeln!(
-        out,
-        "{:>10} {:>6}  {severity}  {:14}  {code}  {}",
-        thousands(row.events),
-        share(row.events, total),
-        row.audience,
-        row.title,
-    );
-    let Some(fix) = row.fix else { return };
-    let indent = " ".repeat(19);
-    let width = layout.width.unwrap_or(WIDTH).max(60);
-    let options = textwrap::Options::new(width).initial_indent(&indent).subsequent_indent(&indent);
-    for line in textwrap::wrap(fix, options) {
-        let _ = writeln!(out, "{}", painted(&line, Style::new().dimmed(), layout));
-    }
+/// Where the columns of the table stand.
+struct Columns {
+    code_width: usize,
+    /// Where there is no room for it, who acts stands before the fix.
+    has_audience: bool,
+    width: usize,
 }
 
-fn severity_style(severity: Severity) -> Style {
-    let color = match severity {
-        Severity::Critical => return AnsiColor::Red.on_default().bold(),
-        Severity::High => AnsiColor::Red,
-        Severity::Medium => AnsiColor::Yellow,
-        Severity::Low => AnsiColor::Cyan,
-        Severity::Info => return Style::new().dimmed(),
-    };
-    color.on_default()
+impl Columns {
+    fn new(rows: &[&Row<'_>], layout: Layout) -> Self {
+        // Names are long; they do not push the titles of the numbers aside.
+        let numbers =
+            rows.iter().map(|row| row.code.to_string().len()).filter(|length| *length <= NUMBER_WIDTH);
+        Self {
+            code_width: numbers.max().unwrap_or(4),
+            has_audience: layout.width.is_none_or(|width| width >= WITH_AUDIENCE),
+            width: layout.width.unwrap_or(WIDTH).max(MIN_WIDTH),
+        }
+    }
+
+    /// What stands before the title; severity and code are padded before they are painted.
+    fn start(
+        &self,
+        events: &str,
+        share: &str,
+        cells: [&str; 3],
+        paint: [Style; 2],
+        layout: Layout,
+    ) -> String {
+        let [severity, audience, code] = cells;
+        let severity = painted(&format!("{severity:8}"), paint[0], layout);
+        let audience = if self.has_audience { format!("{audience:14}  ") } else { String::new() };
+        let code = painted(&format!("{code:width$}", width = self.code_width), paint[1], layout);
+        format!("{events:>10} {share:>6}  {severity}  {audience}{code}  ")
+    }
+
+    fn row(&self, row: &Row<'_>, total: u64, layout: Layout, out: &mut String) {
+        let code = row.code.to_string();
+        let cells = [row.severity.as_str(), row.audience.as_str(), &code];
+        let paint = [severity_style(row.severity), Style::new().bold()];
+        let start = self.start(&thousands(row.events), &share(row.events, total), cells, paint, layout);
+        let start_width = display_width(&start);
+        // A pipe gets the whole row on one line; else the title of a long name stands below it where it must.
+        if layout.width.is_none() || start_width + display_width(&row.title) <= self.width {
+            let _ = writeln!(out, "{start}{}", row.title);
+        } else if code.len() > self.code_width {
+            let rest = " ".repeat(start_width - code.len() + self.code_width);
+            let _ = writeln!(out, "{}\n{}", start.trim_end(), self.wrap(&row.title, &rest, &rest));
+        } else {
+            let _ = writeln!(out, "{}", self.wrap(&row.title, &start, &" ".repeat(start_width)));
+        }
+        let Some(fix) = row.fix else { return };
+        let indent = " ".repeat(FIX_INDENT);
+        let first = if self.has_audience { indent.clone() } else { format!("{indent}{}: ", row.audience) };
+        for line in self.wrap(fix, &first, &indent).lines() {
+            let _ = writeln!(out, "{}", painted(line, Style::new().dimmed(), layout));
+        }
+    }
+
+    fn wrap(&self, text: &str, first: &str, rest: &str) -> String {
+        let options = textwrap::Options::new(self.width)
+            .initial_indent(first)
+            .subsequent_indent(rest)
+            .word_splitter(textwrap::WordSplitter::NoHyphenation);
+        textwrap::fill(text, options)
+    }
 }
 
 fn painted(text: &str, style: Style, layout: Layout) -> String {
@@ -161,7 +206,52 @@ pub fn bytes(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::code::Code;
+    use crate::digest::tally::Tally;
+    use crate::terms::{Audience, Category, Severity};
+
+    fn row(code: Code, title: &str) -> Row<'static> {
+        Row {
+            code,
+            known: true,
+            title: title.to_owned(),
+            category: Category::Refresh,
+            severity: Severity::High,
+            audience: Audience::IdentityAdmin,
+            fix: Some("Open the Sign-in logs, look for what is written there, and go on from there."),
+            events: 1,
+            mentions: 1,
+            kinds: BTreeMap::new(),
+            flows: BTreeMap::new(),
+            first: None,
+            last: None,
+        }
+    }
+
+    #[test]
+    fn the_table_fits_its_terminal_and_a_pipe_gets_whole_rows() {
+        let name = "DM_GWPipeline_Gateway_InvalidConnectionCredentials";
+        let title = "A title of fifty letters, the longest there may be";
+        let rows = vec![row(Code::Aadsts(50126), title), row(Code::Named(name), title)];
+        let report = Report { files: 1, tally: Tally::default(), rows };
+        let of = |width, is_colored| render(&report, Layout { width, is_colored, top: None });
+        for width in [60, 80, 99, 100, 130] {
+            let table = of(Some(width), false);
+            for line in table.lines().filter(|line| !line.ends_with(name)) {
+                assert!(line.chars().count() <= width, "{width}\n{table}");
+            }
+            let colored = of(Some(width), true);
+            assert!(
+                colored.lines().map(display_width).eq(table.lines().map(display_width)),
+                "colours move nothing\n{table}"
+            );
+        }
+        assert!(of(Some(80), false).contains("    identity_admin: Open the Sign-in"));
+        assert!(of(None, false).lines().any(|line| line.ends_with(&format!("{name}  {title}"))));
+    }
 
     #[test]
     fn numbers_are_grouped_and_bytes_have_units() {

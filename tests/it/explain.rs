@@ -36,7 +36,15 @@ fn explain(arguments: &[&str], stdin: &str, expected: i32) -> Printed {
 fn every_spelling_prints_the_same_page() {
     let page = explain(&[SECRET], "", 0).stdout;
     assert!(page.starts_with("AADSTS7000222: Client secret expired\n"), "{page}");
-    for arguments in [["7000222"], ["aadsts7000222:"], ["AADSTS7000222: expired keys"]] {
+    let page_of_microsoft = "https://login.microsoftonline.com/error?lc=1033&amp;code=7000222";
+    for arguments in [
+        ["7000222"],
+        ["aadsts7000222:"],
+        ["AADSTS 7000222"],
+        ["AADSTS7000222: expired keys"],
+        ["{\"error_codes\":[7000222]}"],
+        [page_of_microsoft],
+    ] {
         assert_eq!(explain(&arguments, "", 0).stdout, page);
     }
     assert_eq!(explain(&["-"], "error AADSTS7000222: expired", 0).stdout, page);
@@ -68,6 +76,49 @@ fn json_of_a_code_is_one_object_and_of_a_text_primary_and_mentions() {
     assert_eq!(pasted["primary"], object);
     assert_eq!(pasted["mentions"][0]["known"], false);
     assert_eq!(pasted["mentions"][1]["code"], SECRET);
+}
+
+#[test]
+fn several_codes_are_several_pages() {
+    let printed = explain(&["7000222", "50126", "99999999"], "", 5);
+    let titles: Vec<&str> = printed.stdout.lines().filter(|line| line.starts_with("AADSTS")).collect();
+    assert_eq!(titles, ["AADSTS7000222: Client secret expired", "AADSTS50126: Wrong user name or password"]);
+    assert!(printed.stderr.starts_with("aadstream: AADSTS99999999 is not in"), "{}", printed.stderr);
+    let json = explain(&["--format", "json", "7000222", "50126"], "", 0).stdout;
+    let array: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&array[0]["code"], &array[1]["code"]), (&SECRET.into(), &"AADSTS50126".into()));
+}
+
+#[test]
+fn of_many_failures_the_first_are_shown_and_the_rest_is_counted() {
+    let codes = [50001, 50011, 50012, 50013, 50020, 50034, 50053, 50055, 50057, 50058, 50059, 50076];
+    let records: String =
+        codes.map(|code| format!("{{\"category\":\"SignInLogs\",\"resultType\":{code}}}\n")).concat();
+    let page = explain(&["-"], &records, 0).stdout;
+    assert_eq!(page.lines().filter(|line| line.starts_with("────")).count(), 9, "{page}");
+    assert!(
+        page.ends_with("\n2 more failures stand in the text; `aadstream scan` counts them all\n"),
+        "{page}"
+    );
+}
+
+#[test]
+fn what_a_pasted_record_tells_comes_first() {
+    let record = "{\n \"category\": \"SignInLogs\",\n \"resultType\": 50053,\n \
+                  \"resultDescription\": \"blocked, malicious\"\n}\n";
+    let page = explain(&["-"], record, 0).stdout;
+    let [told, other] =
+        ["The text says \"malicious\"", "If the text says"].map(|words| page.find(words).unwrap());
+    assert!(told < other, "{page}");
+    let json = explain(&["--format", "json", "-"], record, 0).stdout;
+    let object: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&object["flow"], &object["variant"]), (&"interactive".into(), &"malicious_ip".into()));
+    let user = record.replace("50053", "50126");
+    let page = explain(&["-"], &user, 0).stdout;
+    assert!(
+        page.contains("How bad, who acts\n  low     user           failure    interactive, as the text"),
+        "{page}"
+    );
 }
 
 #[test]

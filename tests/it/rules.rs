@@ -40,19 +40,19 @@ fn list_prints_tables_by_flow_as_objects() {
     let rules = array.as_array().unwrap();
     assert_eq!(rules.len(), Catalogue::embedded().len());
     for rule in rules {
-        for key in ["code", "title", "category"] {
+        for key in ["code", "title", "category", "summary"] {
             assert!(rule[key].is_string(), "{key} of {rule}");
         }
         for key in ["outcome", "severity", "audience"] {
             assert!(rule[key]["default"].is_string(), "{key} of {rule}");
         }
-        assert!(rule["tier"].is_u64(), "{rule}");
+        assert!(rule["tier"].is_u64() && rule["flows"].is_array(), "{rule}");
     }
 }
 
 #[test]
 fn a_wrong_word_in_a_filter_is_a_usage_error_and_no_match_is_not() {
-    rules(&["list", "--severity", "hihg"], 2);
+    assert!(rules(&["list", "--severity", "hihg"], 2).contains("a similar value exists: 'high'"));
     assert_eq!(rules(&["list", "no page holds these words"], 0), "aadstream: no rule matches\n");
 }
 

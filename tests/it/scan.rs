@@ -2,22 +2,21 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
+fn scanner(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_aadstream"));
+    command.arg("scan").args(args);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
 fn scan(args: &[&str], stdin: &[u8]) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_aadstream"))
-        .arg("scan")
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = scanner(args).spawn().unwrap();
     // A scan that ends before it has read everything closes the pipe, which is fine.
     let _closed = child.stdin.take().unwrap().write_all(stdin);
     child.wait_with_output().unwrap()
@@ -118,7 +117,20 @@ fn every_end_has_its_exit_code() {
     check_exit(&["--fail-on", "critical"], critical.as_bytes(), 6, "");
     check_exit(&["--fail-on", "critical"], failure(50126).as_bytes(), 0, "");
     check_exit(&["--fail-on", "critical", &broken, "-"], critical.as_bytes(), 1, "broken.gz");
-    check_exit(&["--fail-on", "loud"], b"", 2, "expected one of");
+    check_exit(&["--fail-on", "loud"], b"", 2, "possible values: info, low,");
+}
+
+#[test]
+fn kinds_flows_and_times_are_those_of_events() {
+    let record = failure(50126).replace('}', ",\"resultDescription\":\"AADSTS70002: x\"}");
+    let report = json_of(&[], record.as_bytes());
+    let [reason, mentioned] = ["AADSTS50126", "AADSTS70002"]
+        .map(|code| report["codes"].as_array().unwrap().iter().find(|row| row["code"] == code).unwrap());
+    assert_eq!((&reason["events"], &reason["mentions"]), (&json!(1), &json!(1)));
+    assert_eq!((&reason["kinds"], &reason["flows"]), (&json!({"sign_in": 1}), &json!({"interactive": 1})));
+    assert_eq!((&mentioned["events"], &mentioned["mentions"]), (&json!(0), &json!(1)));
+    assert_eq!((&mentioned["kinds"], &mentioned["flows"]), (&json!({}), &json!({})));
+    assert_eq!((mentioned.get("first"), mentioned.get("last")), (None, None));
 }
 
 #[test]
@@ -197,28 +209,29 @@ fn no_person_shows_up_in_any_output() {
 #[test]
 fn memory_stays_bounded_over_one_endless_record() {
     // 96 MiB in one value: held, it would show in the peak.
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("huge.json");
-    let mut file = fs::File::create(&path).unwrap();
-    file.write_all(b"{\"a\":\"").unwrap();
+    const MIB: usize = 1 << 20;
+    let mut child = scanner(&["--format", "json"]).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"{\"a\":\"").unwrap();
     for _ in 0..96 {
-        file.write_all(&vec![b'x'; 1 << 20]).unwrap();
+        stdin.write_all(&vec![b'x'; MIB]).unwrap();
     }
-    file.write_all(format!("AADSTS50126: deep inside\"}}\n{}", failure(50053)).as_bytes()).unwrap();
-    drop(file);
-    let report = json_of(&[path.to_str().unwrap()], b"");
+    // All but what fits into the pipe was read by now, and the child waits for more.
+    let peak = peak_bytes(child.id());
+    stdin.write_all(format!("AADSTS50126: deep inside\"}}\n{}", failure(50053)).as_bytes()).unwrap();
+    drop(stdin);
+    let report: Value = serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap();
     assert_eq!((&report["records"], &report["rejected"]["too_large"]), (&json!(1), &json!(1)));
     assert_eq!(report["codes"].as_array().unwrap().len(), 2);
-    assert!(peak_mib(&path) < 100, "{} MiB", peak_mib(&path));
+    if cfg!(target_os = "linux") {
+        let peak = peak.expect("Linux says how much memory a process had at most");
+        assert!((MIB..100 * MIB).contains(&peak), "{} MiB", peak / MIB);
+    }
 }
 
-fn peak_mib(path: &Path) -> u64 {
-    // The child's own peak, asked of the system after its end.
-    let script = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL); \
-                  print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)";
-    let output = Command::new("python3")
-        .args(["-c", script, env!("CARGO_BIN_EXE_aadstream"), "scan", path.to_str().unwrap()])
-        .output();
-    // Without Python there is nothing that measures a child; the counts above hold all the same.
-    output.ok().and_then(|output| String::from_utf8_lossy(&output.stdout).trim().parse().ok()).unwrap_or(0)
+/// The most memory that a running process has held so far; `None` where the system does not say.
+fn peak_bytes(process: u32) -> Option<usize> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok().map(|kib: usize| kib * 1024)
 }

@@ -24,11 +24,11 @@ pub(super) fn check(entries: &[Entry]) -> Problems {
         for (left, right, percent) in alike(&sections) {
             let (left, right) = (&entries[left], &entries[right]);
             let heading = format!("## {name}");
-            let line = right.rule.page.lines().position(|line| line == heading).unwrap_or(0);
+            let line = right.rule().page.lines().position(|line| line == heading).unwrap_or(0);
             problems.push(
                 right.path.as_str(),
                 Some(right.page_line(line)),
-                format!("{percent} % of `{heading}` also stands in {}: say what is specific", left.rule.code),
+                format!("{percent} % of `{heading}` also stands in {}: say what is specific", left.code),
             );
         }
     }
@@ -60,7 +60,7 @@ fn alike(sections: &[Vec<u64>]) -> Vec<(usize, usize, usize)> {
 
 /// Hashes of the distinct runs of five words in a section of the rule's page.
 fn shingles(entry: &Entry, name: &str) -> Vec<u64> {
-    let rule = &entry.rule;
+    let rule = entry.rule();
     let sections = page::sections(&rule.page);
     let Some(section) = sections.iter().find(|section| section.name == name) else { return Vec::new() };
     let own_name = rule.name.as_deref().map(str::to_lowercase);

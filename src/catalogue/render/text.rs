@@ -7,6 +7,7 @@ use anstyle::{AnsiColor, Style as Ansi};
 use super::super::Catalogue;
 use super::super::page::{Span, is_fence, sections, spans};
 use super::super::rule::{Rule, Variant};
+use crate::code::Code;
 use crate::terms::{Audience, Flow, Outcome, Severity};
 
 /// Below this the words that only repeat a severity's meaning are left out.
@@ -20,20 +21,13 @@ pub struct Style {
 }
 
 impl Style {
-    fn paint(self, ansi: Ansi, text: &str) -> String {
+    pub fn paint(self, ansi: Ansi, text: &str) -> String {
         if self.is_colored { format!("{ansi}{text}{ansi:#}") } else { text.to_owned() }
     }
 
     /// A severity in its colour, padded before it is painted: the colour's bytes have no width.
     fn severity(self, severity: Severity, width: usize) -> String {
-        let ansi = match severity {
-            Severity::Critical => AnsiColor::Red.on_default().bold(),
-            Severity::High => AnsiColor::Red.on_default(),
-            Severity::Medium => AnsiColor::Yellow.on_default(),
-            Severity::Low => AnsiColor::Green.on_default(),
-            Severity::Info => Ansi::new().dimmed(),
-        };
-        self.paint(ansi, &format!("{severity:width$}"))
+        self.paint(severity_style(severity), &format!("{severity:width$}"))
     }
 
     /// Inline Markdown for a terminal. Without colours a command keeps its marks: they say where it ends.
@@ -63,17 +57,39 @@ impl Style {
     }
 }
 
+/// How every command colours a severity.
+pub fn severity_style(severity: Severity) -> Ansi {
+    match severity {
+        Severity::Critical => AnsiColor::Red.on_default().bold(),
+        Severity::High => AnsiColor::Red.on_default(),
+        Severity::Medium => AnsiColor::Yellow.on_default(),
+        Severity::Low => AnsiColor::Green.on_default(),
+        Severity::Info => Ansi::new().dimmed(),
+    }
+}
+
 fn write(out: &mut String, arguments: std::fmt::Arguments<'_>) {
     out.write_fmt(arguments).expect("a String takes every write");
 }
 
+/// What a text tells beside its code: it comes first.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Told {
+    pub flow: Option<Flow>,
+    pub variant: Option<&'static str>,
+}
+
 /// The page of a rule, wrapped to the terminal.
-pub fn explain(catalogue: &Catalogue, rule: &Rule, style: Style) -> String {
+pub fn explain(catalogue: &Catalogue, rule: &Rule, told: Told, style: Style) -> String {
     let mut page = Page { out: String::new(), style };
     page.opening(rule);
-    page.situations(rule);
-    for variant in &rule.variants {
-        page.variant(variant);
+    page.situations(rule, told);
+    let is_told = |variant: &&Variant| told.variant == Some(variant.name);
+    for variant in rule.variants.iter().filter(is_told) {
+        page.variant("The text says", variant);
+    }
+    for variant in rule.variants.iter().filter(|variant| !is_told(variant)) {
+        page.variant("If the text says", variant);
     }
     for section in sections(&rule.page).into_iter().skip(1) {
         page.heading(section.name);
@@ -82,10 +98,7 @@ pub fn explain(catalogue: &Catalogue, rule: &Rule, style: Style) -> String {
     let related = catalogue.related(rule.code);
     if !related.is_empty() {
         page.heading("Related");
-        let width = related.iter().map(|code| code.to_string().len()).max().unwrap_or(0);
-        for other in related.iter().filter_map(|code| catalogue.rule(*code)) {
-            page.row(&format!("  {:width$}  ", other.code), &other.title);
-        }
+        page.out.push_str(&code_rows(catalogue, related, style));
     }
     if !rule.references.is_empty() {
         page.heading("References");
@@ -94,6 +107,19 @@ pub fn explain(catalogue: &Catalogue, rule: &Rule, style: Style) -> String {
         }
     }
     page.out
+}
+
+/// Codes with their titles; names, which are long, do not push the titles of the numbers aside.
+pub fn code_rows(catalogue: &Catalogue, codes: &[Code], style: Style) -> String {
+    let is_number = |code: &&Code| !matches!(code, Code::Named(_));
+    let width = codes.iter().filter(is_number).map(|code| code.to_string().len()).max().unwrap_or(0);
+    let mut out = String::new();
+    for code in codes {
+        let title = catalogue.rule(*code).map_or("not in the catalogue", |rule| &rule.title);
+        let rest = " ".repeat(width + 4);
+        write(&mut out, format_args!("{}\n", style.wrap(title, &format!("  {code:width$}  "), &rest)));
+    }
+    out
 }
 
 const fn asks_for(severity: Severity) -> &'static str {
@@ -108,6 +134,36 @@ const fn asks_for(severity: Severity) -> &'static str {
 
 /// What a code means in one flow.
 type Situation = (Severity, Audience, Outcome);
+
+fn situation(rule: &Rule, variant: Option<&str>, flow: Flow) -> Situation {
+    let variant = rule.variant(variant);
+    let severity = variant.and_then(|variant| variant.severity.as_ref()).unwrap_or(&rule.severity);
+    let audience = variant.and_then(|variant| variant.audience.as_ref()).unwrap_or(&rule.audience);
+    let outcome = variant.and_then(|variant| variant.outcome.as_ref()).unwrap_or(&rule.outcome);
+    (severity.of(flow), audience.of(flow), outcome.of(flow))
+}
+
+/// The different situations of a rule and the flows of each, the worst first.
+fn situations(rule: &Rule) -> Vec<(Situation, Vec<String>)> {
+    let mut rows: Vec<(Situation, Vec<String>)> = Vec::new();
+    let mut add = |key, label: &str| match rows.iter_mut().find(|(other, _)| *other == key) {
+        Some((_, labels)) => labels.push(label.to_owned()),
+        None => rows.push((key, vec![label.to_owned()])),
+    };
+    for flow in &rule.flows {
+        add(situation(rule, None, *flow), flow.as_str());
+    }
+    let others: Vec<Flow> = Flow::ALL.iter().copied().filter(|flow| !rule.flows.contains(flow)).collect();
+    let default = (rule.severity.default, rule.audience.default, rule.outcome.default);
+    for flow in others.iter().filter(|flow| situation(rule, None, **flow) != default) {
+        add(situation(rule, None, *flow), flow.as_str());
+    }
+    if others.iter().any(|flow| situation(rule, None, *flow) == default) {
+        add(default, "any other");
+    }
+    rows.sort_by_key(|((severity, ..), _)| std::cmp::Reverse(*severity));
+    rows
+}
 
 struct Page {
     out: String,
@@ -150,32 +206,23 @@ impl Page {
         }
     }
 
-    /// One row for each different situation, with the flows it holds for.
-    fn situations(&mut self, rule: &Rule) {
+    /// One row for each different situation, with the flows it holds for; the flow that a text tells stands first.
+    fn situations(&mut self, rule: &Rule, told: Told) {
         self.heading("How bad, who acts");
-        let situation = |flow: Flow| (rule.severity.of(flow), rule.audience.of(flow), rule.outcome.of(flow));
-        let mut rows: Vec<(Situation, Vec<&str>)> = Vec::new();
-        let mut add = |key, label: &'static str| match rows.iter_mut().find(|(other, _)| *other == key) {
-            Some((_, labels)) => labels.push(label),
-            None => rows.push((key, vec![label])),
+        let mut rows = situations(rule);
+        if let [(_, labels)] = rows.as_mut_slice() {
+            *labels = vec!["in every flow".to_owned()];
+        }
+        if let Some(flow) = told.flow.filter(|_| rows.len() > 1) {
+            rows.iter_mut().for_each(|(_, labels)| labels.retain(|label| label != flow.as_str()));
+            rows.retain(|(_, labels)| !labels.is_empty());
+            rows.insert(0, (situation(rule, told.variant, flow), vec![format!("{flow}, as the text tells")]));
+        }
+        let width = |word: fn(&Situation) -> &'static str| {
+            rows.iter().map(|(situation, _)| word(situation).len()).max().unwrap_or(0)
         };
-        for flow in &rule.flows {
-            add(situation(*flow), flow.as_str());
-        }
-        let others: Vec<Flow> = Flow::ALL.iter().copied().filter(|flow| !rule.flows.contains(flow)).collect();
-        let default = (rule.severity.default, rule.audience.default, rule.outcome.default);
-        for flow in others.iter().filter(|flow| situation(**flow) != default) {
-            add(situation(*flow), flow.as_str());
-        }
-        if others.iter().any(|flow| situation(*flow) == default) {
-            add(default, "any other");
-        }
-        rows.sort_by_key(|((severity, ..), _)| std::cmp::Reverse(*severity));
-        let audience_width =
-            rows.iter().map(|((_, audience, _), _)| audience.as_str().len()).max().unwrap_or(0);
-        let severity_width =
-            rows.iter().map(|((severity, ..), _)| severity.as_str().len()).max().unwrap_or(0);
-        let is_single = rows.len() == 1;
+        let severity_width = width(|(severity, ..)| severity.as_str());
+        let audience_width = width(|(_, audience, _)| audience.as_str());
         for ((severity, audience, outcome), labels) in rows {
             let severity_cell = self.style.severity(severity, severity_width);
             let asks = match asks_for(severity) {
@@ -183,12 +230,12 @@ impl Page {
                 _ => String::new(),
             };
             let first = format!("  {severity_cell}  {asks}{audience:audience_width$}  {outcome:9}  ");
-            self.row(&first, &if is_single { "in every flow".to_owned() } else { labels.join(", ") });
+            self.row(&first, &labels.join(", "));
         }
     }
 
-    fn variant(&mut self, variant: &Variant) {
-        self.heading(&format!("If the text says \"{}\"", variant.contains.join("\" or \"")));
+    fn variant(&mut self, opening: &str, variant: &Variant) {
+        self.heading(&format!("{opening} \"{}\"", variant.contains.join("\" or \"")));
         if let Some(severity) = &variant.severity {
             let severity_cell = self.style.severity(severity.default, 0);
             let audience = variant.audience.as_ref().map(|audience| format!(", {}", audience.default));
@@ -275,14 +322,13 @@ fn marker_length(text: &str) -> usize {
 mod tests {
     use super::*;
     use crate::catalogue::tests::{catalogue_of, rule_file};
-    use crate::code::Code;
 
     #[track_caller]
     fn check(change: (&str, &str), width: usize, expected: &str) {
         let catalogue =
             catalogue_of(&[("AADSTS50076", rule_file("AADSTS50076", "A").replace(change.0, change.1))]);
         let rule = catalogue.rule(Code::Aadsts(50076)).unwrap();
-        let text = explain(&catalogue, rule, Style { width, is_colored: false });
+        let text = explain(&catalogue, rule, Told::default(), Style { width, is_colored: false });
         assert!(text.contains(expected), "{expected}\nin\n{text}");
         assert!(text.lines().all(|line| line.chars().count() <= width), "too wide:\n{text}");
     }
@@ -297,6 +343,33 @@ mod tests {
             60,
             "user  failure    in every flow",
         );
+    }
+
+    #[test]
+    fn what_the_text_tells_stands_first() {
+        let variants = "\n[[variant]]\nname = \"one\"\ncontains = [\"locked\"]\nsummary = \"One.\"\n\
+                        [[variant]]\nname = \"two\"\ncontains = [\"malicious\"]\nsummary = \"Two.\"\n\
+                        severity = \"critical\"\n```\n\n#";
+        let file = rule_file("AADSTS50053", "A").replace("\n```\n\n#", variants);
+        let catalogue = catalogue_of(&[("AADSTS50053", file)]);
+        let rule = catalogue.rule(Code::Aadsts(50053)).unwrap();
+        let told = Told { flow: Some(Flow::Interactive), variant: Some("two") };
+        let text = explain(&catalogue, rule, told, Style { width: 70, is_colored: false });
+        let expected = "How bad, who acts\n  critical  user  failure    interactive, as the text tells\n  \
+                        high      user  failure    text, any other\n\nThe text says \"malicious\"\n";
+        assert!(text.contains(expected), "{expected}\nin\n{text}");
+        assert!(text.contains("\n\nIf the text says \"locked\"\n  One.\n"), "{text}");
+    }
+
+    #[test]
+    fn names_leave_the_titles_of_numbers_where_they_are() {
+        let name = "DM_GWPipeline_Gateway_MashupDataAccessError";
+        let catalogue =
+            catalogue_of(&[("AADSTS50053", rule_file("AADSTS50053", "A")), (name, rule_file(name, "B"))]);
+        let codes = [Code::Aadsts(50053), Code::Named(name), Code::Aadsts(50054)];
+        let rows = code_rows(&catalogue, &codes, Style { width: 60, is_colored: false });
+        let expected = format!("  AADSTS50053  A\n  {name}  B\n  AADSTS50054  not in the catalogue\n");
+        assert_eq!(rows, expected);
     }
 
     #[test]

@@ -42,6 +42,9 @@ pub fn compare(truth: &Truth, exposition: &str, catalogue: &Catalogue) -> Compar
         }
     }
     let is_equal = differences.is_empty();
+    if families.is_empty() {
+        return Comparison { text: "\nnothing was sent, and nothing was counted\n".to_owned(), is_equal };
+    }
     let mut text = format!("\n{:20} {:>12} {:>12}\n", "", "expected", "counted");
     for (family, (expected, found)) in families {
         let _ = writeln!(text, "{family:20} {:>12} {:>12}", thousands(expected), thousands(found));

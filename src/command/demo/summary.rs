@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::super::exposition::{samples, whole};
 use crate::catalogue::Catalogue;
 use crate::cli::DemoArgs;
+use crate::code::Code;
 use crate::command::terminal;
 use crate::report::table::thousands;
 use crate::service::Service;
@@ -22,16 +23,31 @@ const LINE: Duration = Duration::from_secs(5);
 /// Codes in the picture.
 const CODES: usize = 12;
 
+/// Stories below them.
+const STORIES: usize = 4;
+
+/// Longer codes are names; the picture shows how they begin.
+const CODE_WIDTH: usize = 14;
+
+/// Below this who acts makes room for the meaning.
+const NARROW: usize = 80;
+
 /// Said once, on stderr.
 pub fn introduction(address: &str, args: &DemoArgs) -> String {
     let how_long = match args.duration {
-        Some(duration) => format!("for {} s, or until Ctrl-C", duration.as_secs()),
+        Some(duration) => format!("for {duration:?}, or until Ctrl-C"),
         None => "until Ctrl-C".to_owned(),
     };
+    let what = match args.rate {
+        0 => "A broker and the service run in this process, without traffic,".to_owned(),
+        rate => format!(
+            "A broker, {} messages a second of a tenant's traffic and the service run in this process,",
+            thousands(rate.into())
+        ),
+    };
     format!(
-        "A broker, {} messages a second of a tenant's traffic and the service run in this process, {how_long}.\n\
-         Metrics: http://{address}/metrics. A code's meaning: aadstream explain AADSTS7000222. Joining the group takes 3 s.",
-        args.rate
+        "{what} {how_long}.\nMetrics: http://{address}/metrics. A code's meaning: aadstream explain AADSTS7000222. \
+         Joining the group takes 3 s."
     )
 }
 
@@ -138,35 +154,65 @@ fn render(
     catalogue: &Catalogue,
 ) -> String {
     let width = terminal::width().unwrap_or(100);
-    let mut out = format!(
-        "\n{:>4} s   {} messages sent   {} records counted\n\n",
-        elapsed.as_secs(),
-        thousands(sent),
-        thousands(records)
-    );
+    let audience = |word: &str| if width < NARROW { String::new() } else { format!("{word:14}  ") };
+    let mut lines = vec![
+        String::new(),
+        format!(
+            "{:>4} s   {} messages sent   {} records counted",
+            elapsed.as_secs(),
+            thousands(sent),
+            thousands(records)
+        ),
+        String::new(),
+        format!("{:>8}  {:8}  {}{:CODE_WIDTH$}  meaning", "events", "severity", audience("who acts"), "code"),
+    ];
     let mut sorted: Vec<(&String, &Row)> = rows.iter().collect();
     sorted.sort_by(|a, b| b.1.severity.cmp(&a.1.severity).then(b.1.events.cmp(&a.1.events)));
-    let _ = writeln!(out, "{:>8}  {:8}  {:14}  {:15}  meaning", "events", "severity", "who acts", "code");
-    for (code, row) in sorted.iter().take(CODES) {
-        let title = title(code, catalogue);
-        let severity = row.severity.map_or("", Severity::as_str);
-        let _ = writeln!(
-            out,
-            "{:>8}  {severity:8}  {:14}  {code:15.15}  {title}",
+    let others = lines.len() + STORIES + 2;
+    let room = terminal::height().map_or(CODES, |height| height.saturating_sub(others).clamp(1, CODES));
+    for (code, row) in sorted.iter().take(room) {
+        lines.push(format!(
+            "{:>8}  {:8}  {}{:CODE_WIDTH$}  {}",
             thousands(row.events),
-            row.audience
-        );
+            row.severity.map_or("", Severity::as_str),
+            audience(&row.audience),
+            cut(code, CODE_WIDTH),
+            title(code, catalogue)
+        ));
     }
-    out.push('\n');
-    for story in stories.iter().take(4) {
-        let _ = writeln!(out, "now: {story}");
+    lines.push(String::new());
+    lines.extend(stories.iter().take(STORIES).map(|story| format!("now: {story}")));
+    lines.iter().map(|line| cut(line, width) + "\n").collect()
+}
+
+/// `text` in at most so many columns.
+fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
     }
-    out.lines().map(|line| line.chars().take(width).chain(['\n']).collect::<String>()).collect()
+    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
 fn title(code: &str, catalogue: &Catalogue) -> String {
-    catalogue.find(code).map_or_else(
-        || "no rule knows this code".to_owned(),
-        |code| crate::digest::event::title(catalogue, code),
-    )
+    // The label of all codes without a rule is no code itself.
+    let code = catalogue.find(code).unwrap_or(if code == "none" { Code::None } else { Code::Unknown });
+    crate::digest::event::title(catalogue, code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_picture_keeps_to_the_terminal() {
+        assert_eq!((cut("abc", 3), cut("abcd", 3)), ("abc".to_owned(), "ab…".to_owned()));
+    }
+
+    #[test]
+    fn every_label_has_a_meaning() {
+        let catalogue = Catalogue::embedded();
+        assert_eq!(title("AADSTS7000222", &catalogue), "Client secret expired");
+        assert_eq!(title("none", &catalogue), "Failure without a code");
+        assert_eq!(title("unknown", &catalogue), "Code without a rule in the catalogue");
+    }
 }

@@ -1,0 +1,221 @@
+//! Walks over the members of an object and the elements of an array; a value is skipped, not parsed, until somebody
+//! asks for it.
+//!
+//! Of a skipped value only strings and brackets are checked, as in [`frame`](super::super::frame): most of a sign-in
+//! is subtrees that nobody asks for.
+
+use std::borrow::Cow;
+
+use super::super::frame::token::{scalar_length, skip_blank};
+use super::super::simd::string_stop;
+use super::super::structure::{Walk, Walker};
+
+/// Not JSON where it was read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Fault;
+
+/// A value as it was written.
+#[derive(Clone, Copy, Debug)]
+pub struct Raw<'a>(&'a str);
+
+/// What a value is, nested ones unread.
+pub enum Value<'a> {
+    Null,
+    Bool(bool),
+    Number(u64),
+    /// Negative, fractional or too large.
+    Unreadable,
+    Text(Cow<'a, str>),
+    Object(Members<'a>),
+    Array(Elements<'a>),
+}
+
+impl<'a> Raw<'a> {
+    /// The value that begins `text`; what follows it is left alone.
+    pub fn first_of(text: &'a str) -> Result<Self, Fault> {
+        let start = skip_blank(text.as_bytes(), 0);
+        raw(text, start).map(|(raw, _)| raw)
+    }
+
+    pub fn as_str(self) -> &'a str {
+        self.0
+    }
+
+    pub fn read(self) -> Result<Value<'a>, Fault> {
+        let digits = self.0.as_bytes();
+        Ok(match digits[0] {
+            b'"' => Value::Text(content(self.0)?),
+            b'{' => Value::Object(Members { text: self.0, at: 1, is_first: true }),
+            b'[' => Value::Array(Elements { text: self.0, at: 1, is_first: true }),
+            b'1'..=b'9' if digits.len() < 19 && digits.iter().all(u8::is_ascii_digit) => {
+                Value::Number(digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
+            }
+            _ => match serde_json::from_str(self.0).map_err(|_| Fault)? {
+                serde_json::Value::Bool(flag) => Value::Bool(flag),
+                serde_json::Value::Number(number) => whole(&number),
+                _ => Value::Null,
+            },
+        })
+    }
+}
+
+fn whole<'a>(number: &serde_json::Number) -> Value<'a> {
+    // Tables that were through a data frame write whole numbers as 50126.0.
+    let of_float = || number.as_f64().and_then(|number| number.to_string().parse().ok());
+    number.as_u64().or_else(of_float).map_or(Value::Unreadable, Value::Number)
+}
+
+/// Members in the order of the text.
+pub struct Members<'a> {
+    text: &'a str,
+    at: usize,
+    is_first: bool,
+}
+
+impl<'a> Members<'a> {
+    pub fn next(&mut self) -> Result<Option<(Cow<'a, str>, Raw<'a>)>, Fault> {
+        if !separated(self.text, &mut self.at, &mut self.is_first, b'}')? {
+            return Ok(None);
+        }
+        let end = string_end(self.text.as_bytes(), self.at)?;
+        let key = content(&self.text[self.at..end])?;
+        let colon = skip_blank(self.text.as_bytes(), end);
+        if self.text.as_bytes().get(colon) != Some(&b':') {
+            return Err(Fault);
+        }
+        let (value, end) = raw(self.text, skip_blank(self.text.as_bytes(), colon + 1))?;
+        self.at = end;
+        Ok(Some((key, value)))
+    }
+}
+
+/// Elements in the order of the text.
+pub struct Elements<'a> {
+    text: &'a str,
+    at: usize,
+    is_first: bool,
+}
+
+impl<'a> Elements<'a> {
+    pub fn next(&mut self) -> Result<Option<Raw<'a>>, Fault> {
+        if !separated(self.text, &mut self.at, &mut self.is_first, b']')? {
+            return Ok(None);
+        }
+        let (value, end) = raw(self.text, self.at)?;
+        self.at = end;
+        Ok(Some(value))
+    }
+}
+
+/// Moves `at` to the next member or element; false at the closing bracket.
+fn separated(text: &str, at: &mut usize, is_first: &mut bool, close: u8) -> Result<bool, Fault> {
+    let bytes = text.as_bytes();
+    *at = skip_blank(bytes, *at);
+    match bytes.get(*at) {
+        Some(byte) if *byte == close => return Ok(false),
+        Some(b',') if !*is_first => *at = skip_blank(bytes, *at + 1),
+        Some(_) if *is_first => {}
+        _ => return Err(Fault),
+    }
+    *is_first = false;
+    Ok(true)
+}
+
+/// The value at `at`, and the index behind it.
+fn raw(text: &str, at: usize) -> Result<(Raw<'_>, usize), Fault> {
+    let bytes = text.as_bytes();
+    let first = *bytes.get(at).ok_or(Fault)?;
+    let end = match first {
+        b'"' => string_end(bytes, at)?,
+        b'{' | b'[' => match Walker::default().feed(&bytes[at..]) {
+            Walk::Closed(length) if bytes[at + length - 1] == first + 2 => at + length,
+            _ => return Err(Fault),
+        },
+        _ => match scalar_length(&bytes[at..]) {
+            0 => return Err(Fault),
+            length => at + length,
+        },
+    };
+    Ok((Raw(&text[at..end]), end))
+}
+
+/// Behind the closing quote of the string that opens at `at`.
+fn string_end(bytes: &[u8], at: usize) -> Result<usize, Fault> {
+    if bytes.get(at) != Some(&b'"') {
+        return Err(Fault);
+    }
+    let mut from = at + 1;
+    loop {
+        let stop = string_stop(bytes, from).ok_or(Fault)?.at;
+        if bytes[stop] == b'"' {
+            return Ok(stop + 1);
+        }
+        from = stop + 2;
+    }
+}
+
+/// The content of a string with its quotes.
+fn content(quoted: &str) -> Result<Cow<'_, str>, Fault> {
+    let stop = string_stop(quoted.as_bytes(), 1).ok_or(Fault)?;
+    if stop.at + 1 == quoted.len() && !stop.control {
+        return Ok(Cow::Borrowed(&quoted[1..stop.at]));
+    }
+    serde_json::from_str(quoted).map(Cow::Owned).map_err(|_| Fault)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads everything, as deep as it goes.
+    fn value_of(raw: Raw<'_>) -> Result<serde_json::Value, Fault> {
+        Ok(match raw.read()? {
+            Value::Null => serde_json::Value::Null,
+            Value::Bool(flag) => flag.into(),
+            Value::Number(number) => number.into(),
+            Value::Unreadable => serde_json::from_str(raw.as_str()).map_err(|_| Fault)?,
+            Value::Text(text) => text.into(),
+            Value::Object(mut members) => {
+                let mut object = serde_json::Map::new();
+                while let Some((key, value)) = members.next()? {
+                    object.insert(key.into_owned(), value_of(value)?);
+                }
+                object.into()
+            }
+            Value::Array(mut elements) => {
+                let mut array = Vec::new();
+                while let Some(element) = elements.next()? {
+                    array.push(value_of(element)?);
+                }
+                array.into()
+            }
+        })
+    }
+
+    #[test]
+    fn what_is_read_is_what_a_parser_reads() {
+        for json in [
+            "{}",
+            "[]",
+            r#"{"a":1,"b":[true,false,null,-3,1.5,{"c":"d"}],"e\n":"f\u00e9\\","":[[],{}]}"#,
+            " { \"a\" :\t[ 1 , 2 ] ,\r\n\"b\" : { } } ",
+            r"[18446744073709551615,1234567890123456789,0,1e400]",
+            r#"{"long":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"xxxxxxxxxxxxxxxxxxxxxxxx","k":"é"}"#,
+            r#"{"a":1,}"#,
+            r#"{"a" 1}"#,
+            r#"{,"a":1}"#,
+            r"{a:1}",
+            r"[1 2]",
+            r#"{"a":tru}"#,
+            r#"{"a":01}"#,
+            r#"{"a":[1}"#,
+            "{\"a\":\"\u{1}\"}",
+            r#"{"a":"\x"}"#,
+            r#"{"a":"#,
+            r#"{"a":"b"#,
+        ] {
+            let ours = Raw::first_of(json).and_then(value_of).ok();
+            assert_eq!(ours, serde_json::from_str(json).ok(), "{json}");
+        }
+    }
+}
