@@ -12,7 +12,7 @@ use super::problem::Problems;
 use super::rule::{ByFlow, Rule};
 use crate::code::Code;
 use crate::digest::scan::{Mentions, Scanner};
-use crate::terms::{Flow, Outcome, Severity};
+use crate::terms::{Audience, Category, Flow, Outcome, Severity};
 
 mod sameness;
 
@@ -52,6 +52,12 @@ pub enum Law {
     InterruptWithoutPerson,
     /// Nobody is paged for what passes by itself.
     TransientCritical,
+    /// All jobs of an app fail until its owner acts.
+    AppCredentialBelowCritical,
+    /// A step that waits for a person, or a policy that stops a job: the job fails every time.
+    UnattendedBelowHigh,
+    /// Nobody here can mend what is Microsoft's.
+    ServiceAboveMedium,
 }
 
 /// A rule that breaks a law and is right to.
@@ -250,6 +256,10 @@ impl<'a> Laws<'a> {
     fn severity(&mut self, entry: &Entry) {
         let rule = entry.rule();
         self.situations(entry, &rule.outcome, &rule.severity);
+        // A variant is there because it differs.
+        for flow in rule.flows.iter().copied() {
+            self.kind_of_failure(entry, flow, rule.severity.of(flow));
+        }
         for variant in &rule.variants {
             if variant.outcome.is_some() || variant.severity.is_some() {
                 let outcome = variant.outcome.as_ref().unwrap_or(&rule.outcome);
@@ -282,6 +292,35 @@ impl<'a> Laws<'a> {
                 Law::TransientCritical,
                 "a transient rule is critical: nobody is paged for it",
             );
+        }
+    }
+
+    /// The lines of the policy that hold for every code of a category.
+    fn kind_of_failure(&mut self, entry: &Entry, flow: Flow, severity: Severity) {
+        let rule = entry.rule();
+        let is_app = matches!(flow, Flow::ServicePrincipal | Flow::ManagedIdentity);
+        match rule.category {
+            Category::Credential
+                if is_app
+                    && rule.audience.of(flow) == Audience::AppOwner
+                    && severity < Severity::Critical =>
+            {
+                let message = format!(
+                    "a credential that its app's owner must mend is {severity} in {flow}, not critical"
+                );
+                self.breach(entry, Law::AppCredentialBelowCritical, message);
+            }
+            Category::Mfa | Category::ConditionalAccess
+                if is_unattended(flow) && severity < Severity::High =>
+            {
+                let message = format!("what stops {flow} every time is {severity}, not high");
+                self.breach(entry, Law::UnattendedBelowHigh, message);
+            }
+            Category::Service if severity > Severity::Medium => {
+                let message = format!("a fault of Microsoft's is {severity} in {flow}, medium at most");
+                self.breach(entry, Law::ServiceAboveMedium, message);
+            }
+            _ => {}
         }
     }
 
@@ -425,6 +464,32 @@ mod tests {
                 "AADSTS50076.md:5: an interrupt in refresh, where nobody can answer it, is a failure",
                 "AADSTS50076.md:6: an interrupt of a person (non_interactive) is high, low at most",
             ],
+        );
+    }
+
+    #[test]
+    fn the_kind_of_failure_sets_the_severity() {
+        check_change(
+            "category = \"mfa\"\nflows = [\"interactive\", \"text\"]",
+            "category = \"credential\"\nflows = [\"service_principal\"]",
+            &[],
+        );
+        check_change(
+            "category = \"mfa\"\nflows = [\"interactive\", \"text\"]\noutcome = \"failure\"\nseverity = { default = \"high\", interactive = \"low\" }\naudience = \"user\"",
+            "category = \"credential\"\nflows = [\"service_principal\"]\noutcome = \"failure\"\nseverity = \"high\"\naudience = \"app_owner\"",
+            &[
+                "AADSTS50076.md:6: a credential that its app's owner must mend is high in service_principal, not critical",
+            ],
+        );
+        check_change(
+            "flows = [\"interactive\", \"text\"]\noutcome = \"failure\"\nseverity = { default = \"high\"",
+            "flows = [\"refresh\"]\noutcome = \"failure\"\nseverity = { default = \"medium\"",
+            &["AADSTS50076.md:6: what stops refresh every time is medium, not high"],
+        );
+        check_change(
+            "category = \"mfa\"\nflows = [\"interactive\", \"text\"]",
+            "category = \"service\"\nflows = [\"refresh\"]",
+            &["AADSTS50076.md:6: a fault of Microsoft's is high in refresh, medium at most"],
         );
     }
 

@@ -51,6 +51,23 @@ fn every_spelling_prints_the_same_page() {
 }
 
 #[test]
+fn readme_shows_a_rule_as_it_is_printed() {
+    let readme = include_str!("../../README.md");
+    let shown = readme.split("````text\n").nth(1).and_then(|rest| rest.split("\n````").next()).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_aadstream"))
+        .args(["explain", SECRET])
+        .env("COLUMNS", "80")
+        .output()
+        .unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(
+        shown,
+        printed.trim_end(),
+        "put the output of `COLUMNS=80 aadstream explain 7000222` into README.md"
+    );
+}
+
+#[test]
 fn a_page_fits_a_narrow_terminal() {
     let page = explain(&[SECRET], "", 0).stdout;
     let is_command =
