@@ -16,7 +16,11 @@ pub struct Fault;
 
 /// A value as it was written.
 #[derive(Clone, Copy, Debug)]
-pub struct Raw<'a>(&'a str);
+pub struct Raw<'a> {
+    text: &'a str,
+    /// A string without escapes and control bytes: its content is what stands between the quotes.
+    is_plain: bool,
+}
 
 /// What a value is, nested ones unread.
 pub enum Value<'a> {
@@ -34,23 +38,31 @@ impl<'a> Raw<'a> {
     /// The value that begins `text`; what follows it is left alone.
     pub fn first_of(text: &'a str) -> Result<Self, Fault> {
         let start = skip_blank(text.as_bytes(), 0);
-        raw(text, start).map(|(raw, _)| raw)
+        raw(text, start)
     }
 
     pub fn as_str(self) -> &'a str {
-        self.0
+        self.text
+    }
+
+    /// The content of a string.
+    fn content(self) -> Result<Cow<'a, str>, Fault> {
+        if self.is_plain {
+            return Ok(Cow::Borrowed(&self.text[1..self.text.len() - 1]));
+        }
+        serde_json::from_str(self.text).map(Cow::Owned).map_err(|_| Fault)
     }
 
     pub fn read(self) -> Result<Value<'a>, Fault> {
-        let digits = self.0.as_bytes();
+        let digits = self.text.as_bytes();
         Ok(match digits[0] {
-            b'"' => Value::Text(content(self.0)?),
-            b'{' => Value::Object(Members { text: self.0, at: 1, is_first: true }),
-            b'[' => Value::Array(Elements { text: self.0, at: 1, is_first: true }),
+            b'"' => Value::Text(self.content()?),
+            b'{' => Value::Object(Members { text: self.text, at: 1, is_first: true }),
+            b'[' => Value::Array(Elements { text: self.text, at: 1, is_first: true }),
             b'1'..=b'9' if digits.len() < 19 && digits.iter().all(u8::is_ascii_digit) => {
                 Value::Number(digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
             }
-            _ => match serde_json::from_str(self.0).map_err(|_| Fault)? {
+            _ => match serde_json::from_str(self.text).map_err(|_| Fault)? {
                 serde_json::Value::Bool(flag) => Value::Bool(flag),
                 serde_json::Value::Number(number) => whole(&number),
                 _ => Value::Null,
@@ -77,15 +89,15 @@ impl<'a> Members<'a> {
         if !separated(self.text, &mut self.at, &mut self.is_first, b'}')? {
             return Ok(None);
         }
-        let end = string_end(self.text.as_bytes(), self.at)?;
-        let key = content(&self.text[self.at..end])?;
-        let colon = skip_blank(self.text.as_bytes(), end);
+        let key = string(self.text, self.at)?;
+        let colon = skip_blank(self.text.as_bytes(), self.at + key.text.len());
         if self.text.as_bytes().get(colon) != Some(&b':') {
             return Err(Fault);
         }
-        let (value, end) = raw(self.text, skip_blank(self.text.as_bytes(), colon + 1))?;
-        self.at = end;
-        Ok(Some((key, value)))
+        let start = skip_blank(self.text.as_bytes(), colon + 1);
+        let value = raw(self.text, start)?;
+        self.at = start + value.text.len();
+        Ok(Some((key.content()?, value)))
     }
 }
 
@@ -101,8 +113,8 @@ impl<'a> Elements<'a> {
         if !separated(self.text, &mut self.at, &mut self.is_first, b']')? {
             return Ok(None);
         }
-        let (value, end) = raw(self.text, self.at)?;
-        self.at = end;
+        let value = raw(self.text, self.at)?;
+        self.at += value.text.len();
         Ok(Some(value))
     }
 }
@@ -121,46 +133,41 @@ fn separated(text: &str, at: &mut usize, is_first: &mut bool, close: u8) -> Resu
     Ok(true)
 }
 
-/// The value at `at`, and the index behind it.
-fn raw(text: &str, at: usize) -> Result<(Raw<'_>, usize), Fault> {
+/// The value at `at`.
+fn raw(text: &str, at: usize) -> Result<Raw<'_>, Fault> {
     let bytes = text.as_bytes();
     let first = *bytes.get(at).ok_or(Fault)?;
-    let end = match first {
-        b'"' => string_end(bytes, at)?,
+    let length = match first {
+        b'"' => return string(text, at),
         b'{' | b'[' => match Walker::default().feed(&bytes[at..]) {
-            Walk::Closed(length) if bytes[at + length - 1] == first + 2 => at + length,
+            Walk::Closed(length) if bytes[at + length - 1] == first + 2 => length,
             _ => return Err(Fault),
         },
         _ => match scalar_length(&bytes[at..]) {
             0 => return Err(Fault),
-            length => at + length,
+            length => length,
         },
     };
-    Ok((Raw(&text[at..end]), end))
+    Ok(Raw { text: &text[at..at + length], is_plain: false })
 }
 
-/// Behind the closing quote of the string that opens at `at`.
-fn string_end(bytes: &[u8], at: usize) -> Result<usize, Fault> {
+/// The string that opens at `at`.
+fn string(text: &str, at: usize) -> Result<Raw<'_>, Fault> {
+    let bytes = text.as_bytes();
     if bytes.get(at) != Some(&b'"') {
         return Err(Fault);
     }
     let mut from = at + 1;
+    let mut is_plain = true;
     loop {
-        let stop = string_stop(bytes, from).ok_or(Fault)?.at;
-        if bytes[stop] == b'"' {
-            return Ok(stop + 1);
+        let stop = string_stop(bytes, from).ok_or(Fault)?;
+        is_plain &= !stop.control;
+        if bytes[stop.at] == b'"' {
+            return Ok(Raw { text: &text[at..=stop.at], is_plain });
         }
-        from = stop + 2;
+        is_plain = false;
+        from = stop.at + 2;
     }
-}
-
-/// The content of a string with its quotes.
-fn content(quoted: &str) -> Result<Cow<'_, str>, Fault> {
-    let stop = string_stop(quoted.as_bytes(), 1).ok_or(Fault)?;
-    if stop.at + 1 == quoted.len() && !stop.control {
-        return Ok(Cow::Borrowed(&quoted[1..stop.at]));
-    }
-    serde_json::from_str(quoted).map(Cow::Owned).map_err(|_| Fault)
 }
 
 #[cfg(test)]
