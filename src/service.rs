@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, Offset, TopicPartitionList};
@@ -28,14 +28,16 @@ use crate::web::Health;
 use crate::window::Window;
 
 mod batch;
+mod commit;
 mod context;
 mod progress;
 mod start;
 mod worker;
 
 use batch::Batches;
+use commit::{commit_now, commit_soon};
+use context::Context;
 pub use context::now_ms;
-use context::{Context, commit};
 use progress::Progress;
 pub use progress::TopicPartition;
 use start::Beginning;
@@ -145,7 +147,7 @@ impl Service {
         }
         let offsets = self.progress.uncommitted();
         if !offsets.is_empty() {
-            commit(consumer, &offsets, CommitMode::Sync, &self.metrics);
+            commit_now(consumer, &offsets);
         }
         consumer.unsubscribe();
     }
@@ -282,7 +284,7 @@ impl<'s, 'c> PollLoop<'s, 'c> {
             self.committed_at = now;
             let offsets = service.progress.uncommitted();
             if !offsets.is_empty() {
-                commit(self.consumer, &offsets, CommitMode::Async, &service.metrics);
+                commit_soon(self.consumer, &offsets);
             }
         }
         if now.duration_since(self.gauges_at) >= GAUGES_EVERY {

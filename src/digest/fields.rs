@@ -120,11 +120,14 @@ fields! {
 
 /// Marks of a shape: keys that were there, whatever their values.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "marks that stand side by side, no state")]
 pub struct Has {
     pub refresh_keys: bool,
     pub pipeline_keys: bool,
     /// `status` with an `errorCode`, as Graph's sign-ins have it.
     pub status_object: bool,
+    /// The header of an export of sign-ins.
+    pub sign_in_columns: bool,
 }
 
 impl Has {
@@ -132,6 +135,7 @@ impl Has {
         self.refresh_keys |= other.refresh_keys;
         self.pipeline_keys |= other.pipeline_keys;
         self.status_object |= other.status_object;
+        self.sign_in_columns |= other.sign_in_columns;
     }
 }
 
@@ -245,6 +249,11 @@ impl<'a> Fields<'a> {
             Special::PipelineMark => self.has.pipeline_keys = true,
             Special::OauthError => {
                 if let Some(name) = into_text(value).filter(|name| OAUTH_ERRORS.contains(&name.as_ref())) {
+                    self.error_name = Some(name);
+                }
+            }
+            Special::ErrorName => {
+                if let Some(name) = into_text(value).filter(|name| !is_placeholder(name)) {
                     self.error_name = Some(name);
                 }
             }
@@ -405,6 +414,12 @@ mod tests {
         ] {
             assert_eq!(read(json).activity_error.as_deref(), Some("boom"), "{json}");
         }
-        assert!(read(r#"{"properties":{"Error":"null"}}"#).activity_error.is_none());
+        for json in [
+            r#"{"properties":{"Error":"null"}}"#,
+            r#"{"properties":{"Error":"{\"errorCode\":\"null\",\"message\":\"null\",\"target\":\"Copy\"}"}}"#,
+            r#"{"error":{"errorCode":"","message":"","failureType":""}}"#,
+        ] {
+            assert!(read(json).activity_error.is_none(), "{json}");
+        }
     }
 }

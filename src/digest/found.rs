@@ -374,6 +374,7 @@ fn kind(fields: &Fields<'_>) -> Kind {
     } else if fields.has.pipeline_keys {
         Kind::Pipeline
     } else if fields.has.status_object && (names_somebody || fields.created.is_some())
+        || fields.has.sign_in_columns
         || fields.operation_name.as_deref() == Some("Sign-in activity")
         || names_somebody
             && (fields.result_type.is_some() || fields.error_code.is_some() || is_portal_row(fields))

@@ -155,6 +155,7 @@ impl<'m, 'd> Pieces<'m, 'd> {
                     self.broken(bytes, Reason::TooLarge);
                 }
                 Row::Whole(bytes) => match csv::StringRecord::from_byte_record(rows.take_cells()) {
+                    Ok(cells) if header.is_idle(&cells) => continue,
                     Ok(cells) => self.row(header, &cells),
                     Err(_) => self.broken(bytes, Reason::InvalidUtf8),
                 },

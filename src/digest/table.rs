@@ -14,6 +14,8 @@ use super::fields::Fields;
 pub struct Header {
     names: Vec<String>,
     line_bytes: usize,
+    /// Of the portal's sign-ins, whatever columns were left in it.
+    is_sign_ins: bool,
 }
 
 /// A header line that is looked at, in bytes; the portal's has 1,200.
@@ -27,7 +29,8 @@ impl Header {
             return None;
         }
         let head = &bytes[..bytes.len().min(HEADER_BYTES)];
-        let line = &head[..memchr(b'\n', head).map_or(head.len(), |end| end + 1)];
+        let start = head.len() - head.trim_ascii_start().len();
+        let line = &head[start..memchr(b'\n', &head[start..]).map_or(head.len(), |end| start + end + 1)];
         if !line.contains(&b',') {
             return None;
         }
@@ -49,10 +52,20 @@ impl Header {
             "requestid",
             "refreshtype",
         ]);
-        (says_outcome && says_what).then_some(Self { names, line_bytes: line.len() })
+        let is_sign_ins = has(&["sign-in error code"])
+            || ["date (utc)", "request id", "status"].iter().all(|name| has(&[name]));
+        let line_bytes = start + line.len();
+        (says_outcome && says_what).then_some(Self { names, line_bytes, is_sign_ins })
     }
 
-    /// Bytes of the line of the header, its end included.
+    /// Whether `row` says nothing: it is blank, or the header again, as in exports that were put together.
+    pub fn is_idle(&self, row: &csv::StringRecord) -> bool {
+        let is_header =
+            || row.iter().zip(&self.names).all(|(cell, name)| cell.trim().eq_ignore_ascii_case(name));
+        row.iter().all(|cell| cell.trim().is_empty()) || row.len() == self.names.len() && is_header()
+    }
+
+    /// Bytes up to the end of the header's line.
     pub const fn line_bytes(&self) -> usize {
         self.line_bytes
     }
@@ -63,6 +76,7 @@ impl Header {
         for (name, cell) in self.names.iter().zip(row) {
             fields.set_column(name, cell);
         }
+        fields.has.sign_in_columns = self.is_sign_ins;
         fields
     }
 }

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::statistics::Statistics;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::{debug, info, warn};
 
+use super::commit::{commit_now, note};
 use super::progress::{Progress, TopicPartition};
 use super::start::{Beginning, beginnings};
 use crate::config::Start;
@@ -122,7 +123,7 @@ impl Context {
         let commits = self.progress.revoke(&partitions, Instant::now() + DRAIN);
         // Of a lost assignment somebody else reads already; a commit would be refused.
         if !is_lost && !commits.is_empty() {
-            commit(consumer, &commits, CommitMode::Sync, &self.metrics);
+            commit_now(consumer, &commits);
         }
         let result = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_unassign(tpl),
@@ -137,24 +138,6 @@ impl Context {
     }
 }
 
-/// Commits offsets; a failure is counted and tried again with the next commit.
-pub fn commit(
-    consumer: &BaseConsumer<Context>,
-    offsets: &[(TopicPartition, i64)],
-    mode: CommitMode,
-    metrics: &Metrics,
-) {
-    let mut tpl = TopicPartitionList::new();
-    for ((topic, partition), next_offset) in offsets {
-        // Every offset comes from a message, so it is a valid one.
-        let _ = tpl.add_partition_offset(topic, *partition, Offset::Offset(*next_offset));
-    }
-    if let Err(error) = consumer.commit(&tpl, mode) {
-        metrics.commit_failure();
-        warn!(%error, "cannot commit offsets; will try again");
-    }
-}
-
 impl ConsumerContext for Context {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, tpl: &mut TopicPartitionList) {
         match error {
@@ -164,24 +147,7 @@ impl ConsumerContext for Context {
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        match result {
-            Ok(()) => {
-                self.metrics.commit();
-                let now = now_ms();
-                for element in offsets.elements() {
-                    let partition = (element.topic().into(), element.partition());
-                    if let (Offset::Offset(offset), Ok(())) = (element.offset(), element.error()) {
-                        self.progress.committed(&partition, offset);
-                        self.metrics.last_commit(element.topic(), element.partition(), now);
-                    }
-                }
-            }
-            Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
-            Err(error) => {
-                self.metrics.commit_failure();
-                warn!(%error, "cannot commit offsets; will try again");
-            }
-        }
+        note(self, result, offsets);
     }
 }
 

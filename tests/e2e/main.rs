@@ -260,6 +260,35 @@ fn after_sigkill_every_uncommitted_message_is_read_again() {
     assert!(processed + again >= sum(&ends), "the union of what both processed is everything");
 }
 
+/// Commits are counted when the broker has answered, and what is committed is not committed again.
+#[test]
+fn commits_are_counted_and_end_when_all_is_committed() {
+    let Some(rig) = Rig::get() else { return };
+    let (broker, topic) = (rig.broker(), unique("commits"));
+    broker.create_topic(&topic, 2);
+    broker.produce(&topic, (0..100).map(|n| batch(&[sign_in("SignInLogs", 50_126)]).in_partition(n % 2)));
+    let mut service = Service::start(rig, &Config::new(&broker.plain, &topic));
+    service.wait_count(PROCESSED, &[("topic", &topic)], 100);
+    let last = |partition| {
+        ("aadstream_last_commit_timestamp_seconds", [("topic", topic.as_str()), ("partition", partition)])
+    };
+    wait_until("both partitions have a commit", PATIENCE, || {
+        let metrics = service.metrics();
+        let is_there = |partition| metrics.count(last(partition).0, &last(partition).1) > 0;
+        (is_there("0") && is_there("1")).then_some(())
+    });
+    let commits = service.metrics().count("aadstream_commits_total", &[]);
+    assert!(commits > 0);
+    // Two gauges later the poll loop has had its turn to commit twice.
+    let started = std::time::Instant::now();
+    wait_until("time for two more commits", PATIENCE, || {
+        (started.elapsed() > Duration::from_millis(2500)).then_some(())
+    });
+    let metrics = service.metrics();
+    assert_eq!(metrics.count("aadstream_commits_total", &[]), commits, "nothing new was committed again");
+    assert_eq!(metrics.count("aadstream_commit_failures_total", &[]), 0);
+}
+
 #[test]
 fn sigterm_commits_everything_and_exits_0() {
     let Some(rig) = Rig::get() else { return };

@@ -30,6 +30,7 @@ pub enum Special {
     RefreshMark,
     PipelineMark,
     OauthError,
+    ErrorName,
     ActivityText,
 }
 
@@ -62,7 +63,7 @@ pub fn slot(place: Place, key: &str) -> Slot {
         },
         Place::Error => match key {
             b"message" | b"errormessage" => Slot::Special(Special::ActivityText),
-            b"errorcode" | b"code" => Slot::Text(|fields| &mut fields.error_name),
+            b"errorcode" | b"code" => Slot::Special(Special::ErrorName),
             _ => Slot::Ignore,
         },
         Place::Exception => match key {
