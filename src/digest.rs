@@ -76,6 +76,8 @@ pub struct Options {
     pub detail: Detail,
     /// Make events, not only counts.
     pub events: Option<EventOptions>,
+    /// List what was rejected, for dead letters.
+    pub rejects: bool,
     /// Hold sign-ins back for a look at copies, as refreshes always are.
     pub dedupe_sign_ins: bool,
     /// What the operator says of apps, by app id or workspace id in lower case.
@@ -90,6 +92,7 @@ impl Default for Options {
             text_entries: Entries::Whole,
             detail: Detail::Codes,
             events: None,
+            rejects: false,
             dedupe_sign_ins: false,
             apps: HashMap::new(),
             cluster_id: None,
@@ -110,8 +113,20 @@ pub struct App {
 pub struct Digest {
     pub tally: Tally,
     pub events: Vec<Event>,
+    /// Only with [`Options::rejects`].
+    pub rejects: Vec<Reject>,
     /// Records that are counted only if they are no copies of earlier ones; see [`Digest::admit`].
     pub held: Vec<Held>,
+}
+
+/// What was rejected, and where it stood.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Reject {
+    pub reason: Reason,
+    pub partition: i32,
+    pub offset: i64,
+    /// A piece of a message that gave something else: its position and its bytes. `None` is the whole message.
+    pub piece: Option<(u32, Vec<u8>)>,
 }
 
 /// A record whose counting waits for a look at what was seen before.
@@ -155,6 +170,7 @@ impl Digest {
     pub fn merge(&mut self, other: Self) {
         self.tally.merge(other.tally);
         self.events.extend(other.events);
+        self.rejects.extend(other.rejects);
         self.held.extend(other.held);
     }
 
@@ -211,6 +227,11 @@ impl Middle {
                         digest.tally.messages += 1;
                         digest.tally.bytes += input.payload.map_or(0, |payload| payload.len() as u64);
                         digest.tally.reject_message(Reason::Internal);
+                        if self.options.rejects {
+                            let Position { partition, offset, .. } = input.source;
+                            let reason = Reason::Internal;
+                            digest.rejects.push(Reject { reason, partition, offset, piece: None });
+                        }
                     }
                 }
             }
@@ -375,6 +396,8 @@ struct Pieces<'m, 'd> {
     used: u32,
     broken: tally::Rejections,
     first_broken: Option<Reason>,
+    /// The broken pieces themselves, where somebody wants them.
+    kept: Vec<(Reason, u32, Vec<u8>)>,
 }
 
 impl<'m, 'd> Pieces<'m, 'd> {
@@ -388,6 +411,7 @@ impl<'m, 'd> Pieces<'m, 'd> {
             used: 0,
             broken: [0; Reason::ALL.len()],
             first_broken: None,
+            kept: Vec::new(),
         }
     }
 
@@ -412,7 +436,7 @@ impl<'m, 'd> Pieces<'m, 'd> {
                 self.first_broken = self.first_broken.or(first_broken);
                 self.position.index += 1;
             }
-            Err(_) => self.note_broken(Reason::Internal),
+            Err(_) => self.note_broken(Reason::Internal, bytes),
         }
     }
 
@@ -502,13 +526,21 @@ impl<'m, 'd> Pieces<'m, 'd> {
     }
 
     fn broken(&mut self, bytes: &[u8], reason: Reason) {
+        self.spelled(bytes, reason);
+        self.note_broken(reason, bytes);
+    }
+
+    /// Counts what rejected bytes spell.
+    fn spelled(&mut self, bytes: &[u8], reason: Reason) {
         let mut found = self.middle.reader().text(bytes, Some(reason));
         found.index = self.position.index;
-        self.note_broken(reason);
         self.count(&found);
     }
 
-    fn note_broken(&mut self, reason: Reason) {
+    fn note_broken(&mut self, reason: Reason, bytes: &[u8]) {
+        if self.middle.options.rejects {
+            self.kept.push((reason, self.position.index, bytes.to_vec()));
+        }
         self.broken[reason as usize] += 1;
         self.first_broken.get_or_insert(reason);
         self.position.index += 1;
@@ -516,7 +548,9 @@ impl<'m, 'd> Pieces<'m, 'd> {
 
     /// Rejects the message as a whole; what its bytes spell is still found.
     fn reject_whole(&mut self, reason: Reason, bytes: &[u8]) {
-        self.broken(bytes, reason);
+        self.spelled(bytes, reason);
+        // Whoever wants the message itself has it.
+        self.note_broken(reason, &[]);
         if reason == Reason::NullPayload {
             self.end_message();
         }
@@ -526,14 +560,28 @@ impl<'m, 'd> Pieces<'m, 'd> {
     fn end_message(&mut self) {
         self.digest.tally.messages += 1;
         match self.first_broken {
-            Some(reason) if self.used == 0 => self.digest.tally.reject_message(reason),
+            Some(reason) if self.used == 0 => {
+                self.digest.tally.reject_message(reason);
+                if self.middle.options.rejects {
+                    self.kept.clear();
+                    self.reject(reason, None);
+                }
+            }
             _ => self.end_elements(),
+        }
+        for (reason, index, bytes) in std::mem::take(&mut self.kept) {
+            self.reject(reason, Some((index, bytes)));
         }
         self.used = 0;
         self.broken = [0; Reason::ALL.len()];
         self.first_broken = None;
         self.position.offset += 1;
         self.position.index = 0;
+    }
+
+    fn reject(&mut self, reason: Reason, piece: Option<(u32, Vec<u8>)>) {
+        let Position { partition, offset, .. } = self.position;
+        self.digest.rejects.push(Reject { reason, partition, offset, piece });
     }
 
     /// Closes a piece of a message whose end comes later.

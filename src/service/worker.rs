@@ -1,17 +1,23 @@
-//! Digests batches and counts what they say.
+//! Digests batches, counts what they say, and sends out what has to leave: in this order, so that nothing delays counting.
 
+use std::sync::Arc;
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, bounded};
 use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, Headers};
+use tracing::error;
 
 use super::Service;
 use super::batch::{Batch, Batches};
 use super::context::now_ms;
+use super::outbox::Outbox;
+use super::outbox::letter::Letter;
+use super::progress::Parcel;
+use crate::config::Policy;
 use crate::digest::frame::EnvelopeIds;
-use crate::digest::{Framing, Held, Input, Position};
+use crate::digest::{Digest, Framing, Held, Input, Position, Reject};
 use crate::terms::Kind;
 use crate::window::Old;
 
@@ -22,13 +28,14 @@ const WAITING: usize = 4;
 pub fn spawn<'scope, 'env, 'c: 'scope>(
     scope: &'scope Scope<'scope, 'env>,
     service: &'scope Service,
+    outbox: Option<&'scope Outbox>,
     count: usize,
 ) -> (Batches<'c>, Vec<ScopedJoinHandle<'scope, ()>>) {
     let (senders, workers) = (0..count)
         .map(|number| {
             let (batch_tx, batch_rx) = bounded(WAITING);
             let thread = std::thread::Builder::new().name(format!("digest-{number}"));
-            let worker = thread.spawn_scoped(scope, move || work(service, &batch_rx));
+            let worker = thread.spawn_scoped(scope, move || work(service, outbox, &batch_rx));
             (batch_tx, worker.expect("the system gives a service a few threads"))
         })
         .unzip();
@@ -36,18 +43,29 @@ pub fn spawn<'scope, 'env, 'c: 'scope>(
     (batches, workers)
 }
 
-fn work(service: &Service, batches: &Receiver<Batch<'_>>) {
+fn work(service: &Service, outbox: Option<&Outbox>, batches: &Receiver<Batch<'_>>) {
     for batch in batches {
-        digest(service, &batch);
-        service.progress.done(&batch.shares, batch.bytes as u64);
+        let digest = digest(service, &batch);
+        let sends = outbox.filter(|_| !digest.events.is_empty() || !digest.rejects.is_empty());
+        let parcel = sends.map(|_| Parcel::new(batch.shares.clone()));
+        halt(service, &batch, &digest);
+        service.progress.digested(&batch.shares, batch.bytes as u64, parcel.as_ref());
         let now = now_ms();
         for share in &batch.shares {
             service.metrics.last_progress(&share.partition.0, share.partition.1, now);
         }
+        if let (Some(outbox), Some(parcel)) = (sends, parcel) {
+            let started = Instant::now();
+            if send(service, outbox, &parcel, &batch, &digest) {
+                service.progress.settle(&parcel);
+            }
+            service.metrics.step("send", started.elapsed());
+        }
     }
 }
 
-fn digest(service: &Service, batch: &Batch<'_>) {
+/// Counts what the batch says and gives what has to leave.
+fn digest(service: &Service, batch: &Batch<'_>) -> Digest {
     let started = Instant::now();
     let inputs: Vec<Input<'_>> = batch.messages.iter().map(|message| input(&batch.topic, message)).collect();
     let mut digest = service.middle.digest(&inputs);
@@ -61,6 +79,53 @@ fn digest(service: &Service, batch: &Batch<'_>) {
     service.metrics.step("digest", digested - started);
     service.metrics.record(&digest.tally, &batch.topic);
     service.metrics.step("record", digested.elapsed());
+    digest
+}
+
+/// Stops partitions in front of what the operator wants to look at first.
+fn halt(service: &Service, batch: &Batch<'_>, digest: &Digest) {
+    let dead_letters = &service.settings.dead_letters;
+    for reject in digest.rejects.iter().filter(|reject| dead_letters.policy(reject.reason) == Policy::Halt) {
+        let Some(share) = batch.shares.iter().find(|share| share.partition.1 == reject.partition) else {
+            continue;
+        };
+        if service.progress.halt(&share.partition, share.generation, reject.offset) {
+            let (topic, partition) = &share.partition;
+            error!(
+                topic = &**topic,
+                partition,
+                offset = reject.offset,
+                reason = reject.reason.as_str(),
+                "partition halted; [dead_letters] policy says so"
+            );
+        }
+    }
+}
+
+/// Sends events and dead letters; false at the end of the service, when some were not sent.
+fn send(
+    service: &Service,
+    outbox: &Outbox,
+    parcel: &Arc<Parcel>,
+    batch: &Batch<'_>,
+    digest: &Digest,
+) -> bool {
+    let dead_letters = &service.settings.dead_letters;
+    let message_of = |reject: &Reject| {
+        let at = (reject.partition, reject.offset);
+        batch.messages.iter().find(|message| (message.partition(), message.offset()) == at)
+    };
+    digest.events.iter().all(|event| {
+        let (letter, paper) = Letter::event(parcel, event);
+        outbox.send(letter, paper)
+    }) && digest.rejects.iter().filter(|reject| dead_letters.policy(reject.reason) == Policy::Keep).all(
+        |reject| {
+            message_of(reject).is_none_or(|message| {
+                let (letter, paper) = Letter::dead(parcel, reject, message);
+                outbox.send(letter, paper)
+            })
+        },
+    )
 }
 
 fn input<'a>(topic: &'a str, message: &'a BorrowedMessage<'_>) -> Input<'a> {
