@@ -7,7 +7,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::BaseProducer;
 
 use super::client_log::ClientLog;
-use super::kafka::{client_config, in_flight_limit_bytes, log_level, plain};
+use super::kafka::{client_config, log_level, plain};
 use super::{Destination, OptionValue, Profile, Settings};
 
 /// Options that the program sets itself, and what to do instead.
@@ -104,11 +104,10 @@ pub(super) fn own_options(settings: &Settings) -> BTreeMap<String, String> {
     // A topic that is missing is reported after this time, and tried again.
     set("topic.metadata.propagation.max.ms", "10000");
     // The bytes in flight have one limit, which the program holds; these only must not come first.
-    let limit = in_flight_limit_bytes(settings);
-    set("queue.buffering.max.kbytes", &(2 * limit / 1024).to_string());
+    set("queue.buffering.max.kbytes", "2147483647");
     set("queue.buffering.max.messages", "10000000");
-    // One dead letter holds one message; the broker has the last word.
-    set("message.max.bytes", &MESSAGE_BYTES.max(settings.input.max_message_bytes + HEADERS).to_string());
+    // The broker has the last word on a letter's size, as long as it reads the request at all.
+    set("message.max.bytes", "100000000");
     // Time to fill a batch: events of one cause resemble each other and compress well together.
     set("linger.ms", "20");
     set("compression.type", "lz4");
@@ -134,11 +133,6 @@ pub(super) fn own_options(settings: &Settings) -> BTreeMap<String, String> {
     }
     options
 }
-
-/// librdkafka's own default, and Kafka's.
-const MESSAGE_BYTES: usize = 1_000_000;
-/// Room for the key and the headers of a dead letter.
-const HEADERS: usize = 65_536;
 
 /// Builds the producer without a broker to talk to, and gives what librdkafka warns of.
 pub fn check(settings: &Settings) -> Result<Vec<String>, String> {
