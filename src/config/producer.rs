@@ -161,9 +161,18 @@ impl Settings {
         if self.forward.brokers.is_empty() { &self.kafka.brokers } else { &self.forward.brokers }
     }
 
+    /// The topics that are written to.
+    pub fn output_topics(&self) -> Vec<&str> {
+        let dead = match &self.dead_letters.destination {
+            Some(Destination::Topic(topic)) => Some(topic),
+            _ => None,
+        };
+        self.forward.topic.iter().chain(dead).map(String::as_str).collect()
+    }
+
     /// Whether anything is written to Kafka.
     pub fn produces(&self) -> bool {
-        self.forward.topic.is_some() || matches!(self.dead_letters.destination, Some(Destination::Topic(_)))
+        !self.output_topics().is_empty()
     }
 }
 
