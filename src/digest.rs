@@ -108,6 +108,12 @@ pub struct App {
     pub severity: Option<Severity>,
 }
 
+/// Events that a digest holds before it gives them away: one message of many small records may raise a million.
+const EVENTS_HELD: usize = 2048;
+
+/// Takes events from a digest that is still being made.
+type Drain<'f> = dyn FnMut(&mut Vec<Event>) + 'f;
+
 /// What some messages came to.
 #[derive(Clone, Debug, Default)]
 pub struct Digest {
@@ -211,10 +217,16 @@ impl Middle {
     ///
     /// A panic in here is a bug; it costs the one message it came from, which is rejected as `internal`.
     pub fn digest(&self, inputs: &[Input<'_>]) -> Digest {
-        let attempt = |inputs: &[Input<'_>], isolate| {
+        self.digest_draining(inputs, &mut |_| {})
+    }
+
+    /// The same for whoever must not hold all events at once: `drain` gets them whenever there are many, the digest keeps
+    /// the rest. After a panic, events that were drained before it come again.
+    pub fn digest_draining(&self, inputs: &[Input<'_>], drain: &mut Drain<'_>) -> Digest {
+        let mut attempt = |inputs: &[Input<'_>], isolate| {
             catch_unwind(AssertUnwindSafe(|| {
                 let mut digest = Digest::default();
-                inputs.iter().for_each(|input| self.digest_one(input, isolate, &mut digest));
+                inputs.iter().for_each(|input| self.digest_one(input, isolate, &mut digest, drain));
                 digest
             }))
         };
@@ -239,9 +251,15 @@ impl Middle {
         })
     }
 
-    fn digest_one<'a>(&'a self, input: &Input<'a>, isolate: bool, digest: &mut Digest) {
+    fn digest_one<'a>(
+        &'a self,
+        input: &Input<'a>,
+        isolate: bool,
+        digest: &mut Digest,
+        drain: &mut Drain<'_>,
+    ) {
         digest.tally.bytes += input.payload.map_or(0, |payload| payload.len() as u64);
-        let mut pieces = Pieces::new(self, input, isolate, digest);
+        let mut pieces = Pieces::new(self, input, isolate, digest, drain);
         match (input.framing, input.payload) {
             (Framing::Message, None) => pieces.reject_whole(Reason::NullPayload, &[]),
             (Framing::Message, Some(payload)) => {
@@ -274,7 +292,8 @@ impl Middle {
         digest: &mut Digest,
     ) {
         let input = Input { payload: None, framing: Framing::Lines, timestamp_ms: None, source: *position };
-        let mut pieces = Pieces::new(self, &input, false, digest);
+        let mut keep = |_: &mut Vec<Event>| {};
+        let mut pieces = Pieces::new(self, &input, false, digest, &mut keep);
         pieces.row(header, row);
         pieces.end_message();
     }
@@ -388,6 +407,7 @@ impl<'a> Receiver<'a> for MessagePieces<'_, '_, '_> {
 struct Pieces<'m, 'd> {
     middle: &'m Middle,
     digest: &'d mut Digest,
+    drain: &'d mut Drain<'d>,
     position: Position<'m>,
     timestamp_ms: Option<Millis>,
     /// A panic costs the piece it came from; only on the second try, after one happened.
@@ -401,10 +421,17 @@ struct Pieces<'m, 'd> {
 }
 
 impl<'m, 'd> Pieces<'m, 'd> {
-    fn new(middle: &'m Middle, input: &Input<'m>, isolate: bool, digest: &'d mut Digest) -> Self {
+    fn new(
+        middle: &'m Middle,
+        input: &Input<'m>,
+        isolate: bool,
+        digest: &'d mut Digest,
+        drain: &'d mut Drain<'d>,
+    ) -> Self {
         Self {
             middle,
             digest,
+            drain,
             position: input.source,
             timestamp_ms: input.timestamp_ms,
             isolate,
@@ -423,7 +450,8 @@ impl<'m, 'd> Pieces<'m, 'd> {
         let alone = catch_unwind(AssertUnwindSafe(|| {
             let mut digest = Digest::default();
             let input = Input { payload: None, framing: Framing::Lines, timestamp_ms, source: position };
-            let mut pieces = Pieces::new(middle, &input, false, &mut digest);
+            let mut keep = |_: &mut Vec<Event>| {};
+            let mut pieces = Pieces::new(middle, &input, false, &mut digest, &mut keep);
             pieces.record_bytes(bytes, sketch, ids);
             let books = (pieces.used, pieces.broken, pieces.first_broken);
             (digest, books)
@@ -512,6 +540,9 @@ impl<'m, 'd> Pieces<'m, 'd> {
     fn count(&mut self, found: &Found<'_>) {
         let (middle, position, timestamp_ms) = (self.middle, self.position, self.timestamp_ms);
         middle.count(self.digest, found, timestamp_ms, || middle.source(&position, timestamp_ms));
+        if self.digest.events.len() >= EVENTS_HELD {
+            (self.drain)(&mut self.digest.events);
+        }
     }
 
     fn entry(&mut self, bytes: &[u8]) {

@@ -88,7 +88,20 @@ impl<'c> Batches<'c> {
         self.hand_over(Instant::now());
     }
 
-    fn close(&mut self, worker: usize, batch: Batch<'c>) {
+    fn close(&mut self, worker: usize, mut batch: Batch<'c>) {
+        let shares = batch.shares.len();
+        batch.shares.retain(|share| self.progress.generation(&share.partition) == Some(share.generation));
+        if batch.shares.len() < shares {
+            // Revoked or halted while the batch was filled: nothing of it shall be counted twice.
+            let is_ours = |message: &BorrowedMessage<'_>| {
+                batch.shares.iter().any(|share| share.partition.1 == message.partition())
+            };
+            batch.messages.retain(is_ours);
+            batch.bytes = batch.messages.iter().map(BorrowedMessage::payload_len).sum();
+        }
+        if batch.messages.is_empty() {
+            return;
+        }
         self.metrics.consumed(&batch.topic, batch.messages.len() as u64, batch.bytes as u64);
         self.progress.dispatch(&batch.shares, batch.bytes as u64);
         self.ready.push_back((worker, batch));

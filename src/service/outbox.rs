@@ -14,7 +14,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use tracing::{error, warn};
 
-use super::progress::Progress;
+use super::progress::{Parcel, Progress};
 use crate::config::kafka::in_flight_limit_bytes;
 use crate::config::producer::producer_config;
 use crate::config::{Destination, Settings};
@@ -89,6 +89,11 @@ impl Outbox {
         letter.parcel.add();
         self.post(letter, paper);
         true
+    }
+
+    /// The worker has packed the last letter of this parcel.
+    pub fn settle(&self, parcel: &Parcel) {
+        self.progress().settle(parcel);
     }
 
     fn post(&self, letter: Box<Letter>, paper: Paper<'_>) {

@@ -16,6 +16,7 @@ use super::outbox::Outbox;
 use super::outbox::letter::Letter;
 use super::progress::Parcel;
 use crate::config::Policy;
+use crate::digest::event::Event;
 use crate::digest::frame::EnvelopeIds;
 use crate::digest::{Digest, Framing, Held, Input, Position, Reject};
 use crate::terms::Kind;
@@ -45,30 +46,38 @@ pub fn spawn<'scope, 'env, 'c: 'scope>(
 
 fn work(service: &Service, outbox: Option<&Outbox>, batches: &Receiver<Batch<'_>>) {
     for batch in batches {
-        let digest = digest(service, &batch);
-        let sends = outbox.filter(|_| !digest.events.is_empty() || !digest.rejects.is_empty());
-        let parcel = sends.map(|_| Parcel::new(batch.shares.clone()));
+        let mut sending = outbox.map(|outbox| Sending::new(outbox, &batch));
+        let digest = digest(service, &batch, sending.as_mut());
         halt(service, &batch, &digest);
-        service.progress.digested(&batch.shares, batch.bytes as u64, parcel.as_ref());
+        let parcel = sending.as_ref().map(|sending| &sending.parcel);
+        service.progress.digested(&batch.shares, batch.bytes as u64, parcel);
         let now = now_ms();
         for share in &batch.shares {
             service.metrics.last_progress(&share.partition.0, share.partition.1, now);
         }
-        if let (Some(outbox), Some(parcel)) = (sends, parcel) {
+        if let Some(mut sending) = sending {
             let started = Instant::now();
-            if send(service, outbox, &parcel, &batch, &digest) {
-                service.progress.settle(&parcel);
-            }
+            sending.events(&digest.events);
+            let keeps =
+                |reject: &&Reject| service.settings.dead_letters.policy(reject.reason) == Policy::Keep;
+            digest.rejects.iter().filter(keeps).for_each(|reject| sending.dead_letter(reject));
+            sending.finish();
             service.metrics.step("send", started.elapsed());
         }
     }
 }
 
 /// Counts what the batch says and gives what has to leave.
-fn digest(service: &Service, batch: &Batch<'_>) -> Digest {
+fn digest(service: &Service, batch: &Batch<'_>, mut sending: Option<&mut Sending<'_, '_>>) -> Digest {
     let started = Instant::now();
     let inputs: Vec<Input<'_>> = batch.messages.iter().map(|message| input(&batch.topic, message)).collect();
-    let mut digest = service.middle.digest(&inputs);
+    // Very many events do not wait until their batch is counted: they would not fit into memory.
+    let mut digest = service.middle.digest_draining(&inputs, &mut |events| {
+        if let Some(sending) = &mut sending {
+            sending.events(events);
+            events.clear();
+        }
+    });
     if !digest.held.is_empty() {
         let now = now_ms();
         let mut window = service.window.lock().expect("no code panics while it holds this lock");
@@ -80,6 +89,44 @@ fn digest(service: &Service, batch: &Batch<'_>) -> Digest {
     service.metrics.record(&digest.tally, &batch.topic);
     service.metrics.step("record", digested.elapsed());
     digest
+}
+
+/// What leaves of one batch.
+struct Sending<'o, 'b> {
+    outbox: &'o Outbox,
+    batch: &'b Batch<'b>,
+    parcel: Arc<Parcel>,
+    /// False at the end of the service: then the rest is not sent, and the batch is read again.
+    is_whole: bool,
+}
+
+impl<'o, 'b> Sending<'o, 'b> {
+    fn new(outbox: &'o Outbox, batch: &'b Batch<'b>) -> Self {
+        Self { outbox, batch, parcel: Parcel::new(batch.shares.clone()), is_whole: true }
+    }
+
+    fn events(&mut self, events: &[Event]) {
+        for event in events {
+            let (letter, paper) = Letter::event(&self.parcel, event);
+            self.is_whole = self.is_whole && self.outbox.send(letter, paper);
+        }
+    }
+
+    fn dead_letter(&mut self, reject: &Reject) {
+        let is_its = |message: &&BorrowedMessage<'_>| {
+            (message.partition(), message.offset()) == (reject.partition, reject.offset)
+        };
+        let message = self.batch.messages.iter().find(is_its).expect("what is rejected was read");
+        let (letter, paper) = Letter::dead(&self.parcel, reject, message);
+        self.is_whole = self.is_whole && self.outbox.send(letter, paper);
+    }
+
+    /// Lets the batch be committed once all of it is acknowledged.
+    fn finish(self) {
+        if self.is_whole {
+            self.outbox.settle(&self.parcel);
+        }
+    }
 }
 
 /// Stops partitions in front of what the operator wants to look at first.
@@ -100,32 +147,6 @@ fn halt(service: &Service, batch: &Batch<'_>, digest: &Digest) {
             );
         }
     }
-}
-
-/// Sends events and dead letters; false at the end of the service, when some were not sent.
-fn send(
-    service: &Service,
-    outbox: &Outbox,
-    parcel: &Arc<Parcel>,
-    batch: &Batch<'_>,
-    digest: &Digest,
-) -> bool {
-    let dead_letters = &service.settings.dead_letters;
-    let message_of = |reject: &Reject| {
-        let at = (reject.partition, reject.offset);
-        batch.messages.iter().find(|message| (message.partition(), message.offset()) == at)
-    };
-    digest.events.iter().all(|event| {
-        let (letter, paper) = Letter::event(parcel, event);
-        outbox.send(letter, paper)
-    }) && digest.rejects.iter().filter(|reject| dead_letters.policy(reject.reason) == Policy::Keep).all(
-        |reject| {
-            message_of(reject).is_none_or(|message| {
-                let (letter, paper) = Letter::dead(parcel, reject, message);
-                outbox.send(letter, paper)
-            })
-        },
-    )
 }
 
 fn input<'a>(topic: &'a str, message: &'a BorrowedMessage<'_>) -> Input<'a> {

@@ -91,6 +91,29 @@ fn after_sigkill_no_event_is_lost() {
 }
 
 #[test]
+fn a_rebalance_delivers_before_it_gives_up_and_doubles_nothing() {
+    let Some(rig) = Rig::get() else { return };
+    let (broker, input, output) = (rig.broker(), unique("handover"), unique("events"));
+    broker.create_topic(&input, 6);
+    broker.create_topic(&output, 2);
+    let config = Config::new(&broker.plain, &input).set("forward", "topic", &output);
+    let assigned = |service: &Service| service.metrics().count("aadstream_assigned_partitions", &[]);
+    let mut first = Service::start(rig, &config);
+    let stream = broker.trickle(&input, 20, failure(50_126));
+    first.wait_count(FORWARDED, &[], 200);
+    let mut second = Service::start(rig, &config);
+    wait_until("the two share the partitions", PATIENCE, || {
+        (assigned(&first) == 3 && assigned(&second) == 3).then_some(())
+    });
+    second.wait_count(FORWARDED, &[], 200);
+    assert_eq!(second.terminate(SHUTDOWN).0.code(), Some(0));
+    first.wait_count("aadstream_assigned_partitions", &[], 6);
+    stream.stop();
+    broker.wait_committed(&input, &input);
+    assert_all_once(&broker, &expected(&broker, &input, &[0]), &output);
+}
+
+#[test]
 fn a_missing_output_topic_delays_no_counting_and_loses_nothing() {
     let Some(rig) = Rig::get() else { return };
     let (broker, input, output) = (rig.broker(), unique("missing"), unique("events"));

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use aadstream::catalogue::Catalogue;
 use aadstream::config::{Environment, Settings};
+use aadstream::digest::event::{BODY_BYTES, Event, EventOptions};
+use aadstream::digest::{App, Framing, Input, Middle, Options, Position};
 use aadstream::metrics::{Metrics, MetricsOptions};
 use aadstream::service::Service;
 use aadstream::web::Health;
@@ -302,4 +304,88 @@ fn what_scan_prints_is_what_the_schema_says() {
     let text = String::from_utf8(output.stdout).unwrap();
     text.lines().for_each(|line| assert_valid(&validator, &serde_json::from_str(line).unwrap()));
     assert!(text.lines().count() > 25, "{text}");
+}
+
+#[test]
+fn a_message_of_very_many_events_is_sent_in_pieces() {
+    let variables = [("FORWARD__TOPIC", "out"), ("KAFKA__MEMORY_LIMIT_BYTES", "10_000_000")];
+    let rig = Rig::new(&variables);
+    let record = r#"{"category":"SignInLogs","resultType":"50126"},"#;
+    let count = 6000;
+    rig.produce(&[Some(format!("[{}0]", record.repeat(count)).as_bytes())]);
+    rig.run(|_, metrics| {
+        // More than the limit would be a queue that nobody bounds; one letter may come on top.
+        let in_flight = value(metrics, "aadstream_in_flight_bytes");
+        assert!(in_flight < 4_010_000, "{in_flight}");
+        rig.committed() == Some(Offset::Offset(1))
+    });
+    let ids: std::collections::BTreeSet<_> =
+        rig.read("out").iter().map(|event| event.headers["event-id"].clone()).collect();
+    assert_eq!(ids, (0..count).map(|index| format!("in/0/0/{index}")).collect());
+}
+
+#[test]
+fn the_middle_gives_events_away_while_it_reads() {
+    let options = Options { events: Some(EventOptions::default()), ..Options::default() };
+    let middle = Middle::new(Arc::new(Catalogue::embedded()), options);
+    let payload = r#"{"category":"SignInLogs","resultType":"50126"}"#.repeat(10_000);
+    let input = Input {
+        payload: Some(payload.as_bytes()),
+        framing: Framing::Message,
+        timestamp_ms: None,
+        source: Position { topic: "in", ..Position::default() },
+    };
+    let mut most = 0;
+    let mut ids = Vec::new();
+    let mut take = |events: &mut Vec<Event>| {
+        most = most.max(events.len());
+        ids.extend(events.drain(..).map(|event| event.id));
+    };
+    let mut digest = middle.digest_draining(&[input], &mut take);
+    take(&mut digest.events);
+    assert!(most <= 2048, "{most}");
+    assert_eq!(ids, (0..10_000).map(|index| format!("in/0/0/{index}")).collect::<Vec<_>>());
+    assert_eq!(middle.digest(&[input]).events.len(), 10_000, "whoever asks for all gets all");
+}
+
+#[test]
+fn no_event_is_longer_than_64_kib() {
+    // A control byte takes six in JSON; and an operator may have much to say.
+    let long = "\u{1}".repeat(5000);
+    let app = App { team: Some("x".repeat(20_000)), ..App::default() };
+    let options = Options {
+        events: Some(EventOptions::default()),
+        apps: [("a".to_owned(), app)].into(),
+        ..Options::default()
+    };
+    let middle = Middle::new(Arc::new(Catalogue::embedded()), options);
+    let names = [
+        "id",
+        "appDisplayName",
+        "servicePrincipalId",
+        "servicePrincipalCredentialKeyId",
+        "resourceDisplayName",
+        "correlationId",
+    ];
+    let mut properties: serde_json::Map<String, Value> =
+        names.iter().map(|name| ((*name).to_owned(), Value::from(long.clone()))).collect();
+    properties.insert("appId".to_owned(), "a".into());
+    let record = serde_json::json!({
+        "category": "SignInLogs", "tenantId": long, "resultType": "50126", "workspaceId": long, "datasetId": long,
+        "properties": properties,
+    });
+    let payload = record.to_string();
+    let input = Input {
+        payload: Some(payload.as_bytes()),
+        framing: Framing::Message,
+        timestamp_ms: None,
+        source: Position { topic: "in", ..Position::default() },
+    };
+    let digest = middle.digest(&[input]);
+    let event = &digest.events[0];
+    let whole = serde_json::to_string(event).unwrap();
+    assert!(whole.len() > BODY_BYTES, "the test must be one: {}", whole.len());
+    let body = event.body();
+    assert!(body.len() <= BODY_BYTES, "{}", body.len());
+    assert_valid(&schema(), &serde_json::from_str(&body).unwrap());
 }
