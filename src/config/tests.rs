@@ -199,12 +199,22 @@ fn secrets_come_from_everywhere_and_show_nowhere() {
         ("\"sasl.password\" = \"hunter2\"", vec![]),
         ("sasl.password = \"old\"", vec![("AADSTREAM_KAFKA__OPTIONS__SASL_PASSWORD", "hunter2")]),
     ] {
-        let settings = load_with(&format!("{MINIMAL}[kafka.options]\n{line}\n"), &variables).unwrap();
-        assert_eq!(kafka::client_config(&settings).get("sasl.password"), Some("hunter2"), "{line}");
-        for shown in
-            [format!("{settings:?}"), show::show(&settings), format!("{:?}", kafka::client_config(&settings))]
-        {
-            assert!(!shown.contains("hunter2"), "{shown}");
+        let forward = "[forward]\ntopic = \"out\"\n";
+        let text = format!("{MINIMAL}[kafka.options]\n{line}\n{forward}");
+        let own = format!("{MINIMAL}{forward}brokers = \"o:1\"\n[forward.options]\n{line}\n");
+        let settings = load_with(&text, &variables).unwrap();
+        let consumer = kafka::client_config(&settings);
+        assert_eq!(consumer.get("sasl.password"), Some("hunter2"), "{line}");
+        for settings in [Some(settings), load_with(&own, &variables).ok()].into_iter().flatten() {
+            let producer = producer::producer_config(&settings).unwrap();
+            // The variable of the last line is the consumer's.
+            let is_ours = producer.get("sasl.password") == Some("hunter2");
+            assert!(is_ours || line.contains("old"), "{line}");
+            for shown in
+                [format!("{settings:?}"), show::show(&settings), format!("{consumer:?} {producer:?}")]
+            {
+                assert!(!shown.contains("hunter2"), "{shown}");
+            }
         }
     }
     check_wrong(

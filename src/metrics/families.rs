@@ -484,7 +484,7 @@ fn step_duration() -> HistogramVec {
         HistogramOpts::new("aadstream_step_duration_seconds", "Time that a batch spends in a step.")
             .buckets(buckets);
     let histogram = HistogramVec::new(options, &["step"]).expect("the name and the buckets are well formed");
-    for step in ["wait", "digest", "record", "commit"] {
+    for step in ["wait", "digest", "record", "send", "commit"] {
         let _shown_from_the_start = histogram.with_label_values(&[step]);
     }
     histogram

@@ -29,8 +29,10 @@ use desk::{Post, Returned, Verdict, verdict};
 use file::File;
 use letter::{Content, Letter, Paper};
 
-/// Letters that failed for now are sent again after this time.
+/// Letters that failed for now are sent again after this time, twice as long after every time in vain, and so long at
+/// most: each try of everything that is in flight costs a core tenths of a second.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
+const AGAIN_AFTER_MAX: Duration = Duration::from_secs(8);
 /// How soon the clerk sees the end.
 const TICK: Duration = Duration::from_millis(100);
 /// One line a minute about the same trouble.
@@ -136,6 +138,7 @@ impl Outbox {
         let mut later: Vec<Returned> = Vec::new();
         let mut lines: Vec<Returned> = Vec::new();
         let mut again_at = Instant::now();
+        let mut pause = AGAIN_AFTER;
         while !self.progress().is_closed() {
             match self.returned.recv_timeout(TICK) {
                 Ok(first) => {
@@ -153,10 +156,14 @@ impl Outbox {
             let is_time = Instant::now() >= again_at;
             if is_time && !later.is_empty() {
                 later.drain(..).for_each(|returned| self.post(returned.letter, returned.paper));
+                again_at = Instant::now() + pause;
+                pause = (pause * 2).min(AGAIN_AFTER_MAX);
+            }
+            if !lines.is_empty() && is_time && !self.file_lines(&mut lines) {
                 again_at = Instant::now() + AGAIN_AFTER;
             }
-            if !lines.is_empty() && (is_time || later.is_empty()) && !self.file_lines(&mut lines) {
-                again_at = Instant::now() + AGAIN_AFTER;
+            if self.desk.unready().is_none() {
+                pause = AGAIN_AFTER;
             }
         }
     }
@@ -239,7 +246,7 @@ impl Outbox {
                 if let Some(suppressed) = self.line.permit() {
                     warn!(suppressed, "{what}; will try again");
                 }
-                self.desk.note_trouble(what);
+                *self.desk.trouble_of(lines[0].letter.content) = Some(what);
                 false
             }
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use super::{PROCESSED, SHUTDOWN};
+use super::{PROCESSED, SHUTDOWN, assert_refused};
 use crate::messages::{batch, failure, sign_in, text};
 use crate::support::{Broker, Config, Message, PATIENCE, Record, Rig, Service, sum, unique, wait_until};
 
@@ -185,6 +185,23 @@ fn sigterm_ends_in_time_when_events_cannot_be_delivered() {
     let (status, took) = service.terminate(SHUTDOWN);
     assert_eq!(status.code(), Some(0), "after {took:?}");
     assert_eq!(sum(&broker.committed(&input, &input)), 0);
+}
+
+#[test]
+fn a_wrong_password_for_the_output_ends_it() {
+    let Some(rig) = Rig::get() else { return };
+    let (broker, input) = (rig.broker(), unique("outputpassword"));
+    broker.create_topic(&input, 1);
+    let config = Config::new(&broker.plain, &input)
+        .set("forward", "topic", &unique("events"))
+        .set("forward", "brokers", &broker.sasl)
+        .set("forward.options", "security.protocol", "sasl_plaintext")
+        .set("forward.options", "sasl.mechanism", "SCRAM-SHA-512")
+        .set("forward.options", "sasl.username", "aadstream")
+        .set_raw("forward.options", "sasl.password", r#"{ env = "E2E_PASSWORD" }"#)
+        .env("E2E_PASSWORD", "wrong-password");
+    let log = assert_refused(rig, &config, &["password", "authentication"]);
+    assert!(!log.contains("wrong-password"), "the password stands in the log:\n{log}");
 }
 
 /// A failure whose event hardly compresses.

@@ -463,8 +463,12 @@ impl Config {
     }
 
     /// A text in another table.
-    pub fn set(mut self, table: &str, key: &str, value: &str) -> Self {
-        self.others.push((table.to_owned(), key.to_owned(), format!("{value:?}")));
+    pub fn set(self, table: &str, key: &str, value: &str) -> Self {
+        self.set_raw(table, key, &format!("{value:?}"))
+    }
+
+    pub fn set_raw(mut self, table: &str, key: &str, value: &str) -> Self {
+        self.others.push((table.to_owned(), key.to_owned(), value.to_owned()));
         self
     }
 

@@ -274,17 +274,26 @@ fn a_policy_may_stop_a_partition_in_front_of_a_message() {
 
 #[test]
 fn a_file_that_cannot_be_written_is_an_error_at_once() {
-    let rig = Rig::new(&[("DEAD_LETTERS__FILE", "/no/such/folder/dead")]);
+    check_refused_file(
+        "/no/such/folder/dead",
+        "cannot write dead letters to /no/such/folder/dead ([dead_letters] file): No",
+    );
+    check_refused_file(
+        "/dev/null",
+        "cannot write dead letters to /dev/null ([dead_letters] file): it is no regular file",
+    );
+}
+
+#[track_caller]
+fn check_refused_file(path: &str, expected: &str) {
+    let rig = Rig::new(&[("DEAD_LETTERS__FILE", path)]);
     let variables = rig.variables.iter().map(|(name, value)| (&**name, &**value));
     let settings = Settings::load_with(None, &Environment::of(variables), true).unwrap();
     let catalogue = Arc::new(Catalogue::embedded());
     let metrics = Arc::new(Metrics::new(&catalogue, MetricsOptions::default()));
     let error = Service::new(settings, catalogue, metrics).consume().unwrap_err();
     let message = format!("{error:#}");
-    assert!(
-        message.starts_with("cannot write dead letters to /no/such/folder/dead ([dead_letters] file): "),
-        "{message}"
-    );
+    assert!(message.starts_with(expected), "{message}");
 }
 
 #[test]

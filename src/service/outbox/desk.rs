@@ -1,7 +1,7 @@
 //! Where letters come back to: acknowledgements, failures, and what readiness says of them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use rdkafka::Message;
@@ -37,8 +37,8 @@ pub struct Desk {
     pub dead_topic: Option<String>,
     client_log: ClientLog,
     has_connected: AtomicBool,
-    /// What stands in the way of letters; gone when one arrives.
-    trouble: Mutex<Option<String>>,
+    /// What stands in the way of events, and of dead letters; gone when one arrives.
+    trouble: [Mutex<Option<String>>; 2],
     /// The producer cannot go on.
     failed: Mutex<Option<String>>,
     outage: Rarely,
@@ -61,7 +61,7 @@ impl Desk {
             dead_topic,
             client_log: ClientLog::default(),
             has_connected: AtomicBool::new(false),
-            trouble: Mutex::default(),
+            trouble: Default::default(),
             failed: Mutex::default(),
             outage: Rarely::new(LINE_EVERY),
             returned: unbounded(),
@@ -83,7 +83,7 @@ impl Desk {
             (Content::Event, None) => {}
             (Content::Dead { reason, .. }, _) => self.metrics.dead_letter(reason),
         }
-        *self.trouble.lock().expect("no code panics while it holds this lock") = None;
+        *self.trouble_of(letter.content) = None;
         self.finish(letter);
     }
 
@@ -108,12 +108,14 @@ impl Desk {
             None => error.to_string(),
         };
         let trouble = format!("cannot send {what} to `{topic}`: {why}");
-        self.note_trouble(trouble.clone());
+        *self.trouble_of(letter.content) = Some(trouble.clone());
         trouble
     }
 
-    pub fn note_trouble(&self, trouble: String) {
-        *self.trouble.lock().expect("no code panics while it holds this lock") = Some(trouble);
+    /// Why letters like this one do not arrive.
+    pub fn trouble_of(&self, content: Content) -> MutexGuard<'_, Option<String>> {
+        let slot = &self.trouble[usize::from(content != Content::Event)];
+        slot.lock().expect("no code panics while it holds this lock")
     }
 
     pub fn fail(&self, reason: String) {
@@ -128,8 +130,10 @@ impl Desk {
 
     /// Why letters do not arrive at the moment.
     pub fn unready(&self) -> Option<String> {
-        self.failed()
-            .or_else(|| self.trouble.lock().expect("no code panics while it holds this lock").clone())
+        let trouble = |slot: &Mutex<Option<String>>| {
+            slot.lock().expect("no code panics while it holds this lock").clone()
+        };
+        self.failed().or_else(|| self.trouble.iter().find_map(trouble))
     }
 
     /// Why the brokers will not have us, if none ever did.

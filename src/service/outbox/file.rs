@@ -28,9 +28,14 @@ impl File {
         let cannot = || format!("cannot write dead letters to {} ([dead_letters] file)", path.display());
         let mut options = OpenOptions::new();
         let file = options.read(true).append(true).create(true).mode(MODE).open(path).with_context(cannot)?;
+        // A device or a pipe has no bytes to take back and no mode of ours.
+        anyhow::ensure!(
+            file.metadata().with_context(cannot)?.is_file(),
+            "{}: it is no regular file",
+            cannot()
+        );
         file.set_permissions(Permissions::from_mode(MODE)).with_context(cannot)?;
-        let mut file = file;
-        end_last_line(&mut file).with_context(cannot)?;
+        end_last_line(&file).with_context(cannot)?;
         Ok(Self { path: path.to_owned(), file: Mutex::new(file) })
     }
 
@@ -56,7 +61,7 @@ impl File {
 }
 
 /// A crash may have left half a line behind.
-fn end_last_line(file: &mut fs::File) -> io::Result<()> {
+fn end_last_line(mut file: &fs::File) -> io::Result<()> {
     if file.metadata()?.len() == 0 {
         return Ok(());
     }
