@@ -1,6 +1,8 @@
-"""Drains one topic in turn by the bare loop and by `aadstream run`, checks the counts and prints ratios with their spread.
+"""Drains one topic in turn by the bare loop, by `aadstream run` and by `aadstream run` that forwards, checks the counts and
+prints ratios with their spread.
 
-Both are timed from their first message to their last: joining the group takes a second that says nothing about speed.
+All are timed from their first message to their last: joining the group takes a second that says nothing about speed. With
+forwarding the last is the one whose events are acknowledged.
 """
 
 import json
@@ -31,13 +33,16 @@ def samples(text, name):
     return {labels: float(value) for labels, value in re.findall(rf"^{name}{{(.*)}} (\S+)$", text, re.M)}
 
 
-def ours(run):
+def ours(run, output=None):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     config = f"{folder}/aadstream.toml"
     with open(config, "w") as file:
-        file.write(f'[kafka]\nbrokers = "{brokers}"\ntopics = ["{topic}"]\ngroup_id = "drain-{topic}-{run}"\n')
+        file.write(f'[kafka]\nbrokers = "{brokers}"\ntopics = ["{topic}"]\ngroup_id = "drain-{topic}-{run}-{output}"\n')
+        if output:
+            # Steps of normal sign-ins too: then as many events leave as are counted.
+            file.write(f'[forward]\ntopic = "{output}"\nmin_severity = "info"\n')
         file.write(f'[web]\nlisten = "127.0.0.1:{port}"\n[metrics]\nbirth_hold_seconds = 0\n[log]\nlevel = "error"\n')
     service = subprocess.Popen(["target/release/aadstream", "run", "-c", config])
     try:
@@ -50,6 +55,11 @@ def ours(run):
                 time.sleep(0.01)
                 continue
             done = sum(samples(text, "aadstream_messages_processed_total").values())
+            if output and done == total:
+                forwarded = sum(samples(text, "aadstream_events_forwarded_total").values())
+                if forwarded < sum(truth["codes"].values()):
+                    time.sleep(0.005)
+                    continue
             if done and first is None:
                 first, first_done = time.perf_counter(), done
             if done == total:
@@ -76,12 +86,15 @@ def ours(run):
 
 
 bare(), ours("warm")
-rows = [(bare(), ours(run)) for run in range(pairs)]
-rate = [b[0] / o[0] for b, o in rows]
-cpu = [o[1] / b[1] for b, o in rows]
+rows = [(bare(), ours(run), ours(run, f"{topic}-events")) for run in range(pairs)]
 size = rows[0][0][2]
-print(
-    f"bare {size / statistics.median(b[0] for b, _ in rows) / 1e6:5.0f} MB/s, "
-    f"aadstream {statistics.median(rate):.2f} of it ({min(rate):.2f} to {max(rate):.2f}), "
-    f"CPU {statistics.median(cpu):.2f} x the loop's, peak {max(o[2] for _, o in rows)} MiB"
-)
+print(f"bare {size / statistics.median(b[0] for b, _, _ in rows) / 1e6:5.0f} MB/s", end="")
+for name, at in [("aadstream", 1), ("forwarding", 2)]:
+    rate = [row[0][0] / row[at][0] for row in rows]
+    cpu = [row[at][1] / row[0][1] for row in rows]
+    print(
+        f", {name} {statistics.median(rate):.2f} of it ({min(rate):.2f} to {max(rate):.2f}), "
+        f"CPU {statistics.median(cpu):.2f} x the loop's, peak {max(row[at][2] for row in rows)} MiB",
+        end="",
+    )
+print()

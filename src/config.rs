@@ -14,14 +14,17 @@ use crate::catalogue::problem::Problems;
 use crate::digest::App;
 use crate::digest::frame::Entries;
 use crate::exit_code::{Exit, ExitError};
+use crate::terms::{Reason, Severity};
 
 mod source;
 mod read;
 mod values;
 pub mod secret;
 mod tables;
+mod outputs;
 mod option_names;
 pub mod kafka;
+pub mod producer;
 pub mod client_log;
 pub mod connect;
 pub mod show;
@@ -40,6 +43,8 @@ pub struct Settings {
     pub rules: Rules,
     /// What the operator says of apps, by app id or workspace id in lower case.
     pub apps: HashMap<String, App>,
+    pub forward: Forward,
+    pub dead_letters: DeadLetters,
     pub privacy: Privacy,
     pub metrics: Metrics,
     pub web: Web,
@@ -63,7 +68,7 @@ pub struct Kafka {
     pub start: Start,
     /// Static membership.
     pub group_instance_id: Option<String>,
-    /// For the client's queues, what is in flight, and later the producer.
+    /// For the client's queues, and what is in flight to the workers and to the brokers.
     pub memory_limit_bytes: usize,
     pub startup_timeout: Duration,
     pub shutdown_timeout: Duration,
@@ -121,6 +126,58 @@ pub struct Input {
 pub struct Rules {
     pub dir: Option<PathBuf>,
     pub severity: Vec<SeverityOverride>,
+}
+
+/// `[forward]`: where enriched events go.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Forward {
+    /// Without one nothing is forwarded.
+    pub topic: Option<String>,
+    /// Events below it stay here.
+    pub min_severity: Severity,
+    /// Of another cluster; empty: the one that is read.
+    pub brokers: String,
+    /// librdkafka's own options.
+    pub options: BTreeMap<String, OptionValue>,
+}
+
+/// `[dead_letters]`: what becomes of rejected input.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct DeadLetters {
+    pub policy: Policy,
+    pub destination: Option<Destination>,
+    /// Reasons with a policy of their own.
+    pub policies: Vec<(Reason, Policy)>,
+}
+
+impl DeadLetters {
+    pub fn policy(&self, reason: Reason) -> Policy {
+        self.policies.iter().find(|(word, _)| *word == reason).map_or(self.policy, |(_, policy)| *policy)
+    }
+
+    /// Reasons for which rejected input is kept or halts its partition.
+    pub fn unskipped(&self) -> impl Iterator<Item = Reason> {
+        Reason::ALL.iter().copied().filter(|reason| self.policy(*reason) != Policy::Skip)
+    }
+}
+
+/// What to do with input that was rejected.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Policy {
+    /// Count it and go on.
+    #[default]
+    Skip,
+    /// Keep it.
+    Keep,
+    /// Stop its partition in front of it.
+    Halt,
+}
+
+/// Where dead letters are kept.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Destination {
+    Topic(String),
+    File(PathBuf),
 }
 
 /// `[privacy]`.
@@ -188,6 +245,13 @@ impl Default for Input {
             dedupe_sign_ins: false,
             workers: 0,
         }
+    }
+}
+
+impl Default for Forward {
+    fn default() -> Self {
+        // Interrupts are steps of normal sign-ins: `info`.
+        Self { topic: None, min_severity: Severity::Low, brokers: String::new(), options: BTreeMap::new() }
     }
 }
 
@@ -262,7 +326,8 @@ impl Settings {
         let mut settings = tables::settings(table, &mut notes);
         settings.origins = notes.origins;
         let mut problems = notes.problems;
-        for (origin, message) in settings.find_kafka_problems() {
+        let found = settings.find_kafka_problems().into_iter().chain(settings.find_output_problems());
+        for (origin, message) in found {
             origin.report(&mut problems, message);
         }
         if needs_kafka {

@@ -80,6 +80,8 @@ pub struct Options {
     pub detail: Detail,
     /// Make events, not only counts.
     pub events: Option<EventOptions>,
+    /// List what was rejected, for dead letters.
+    pub rejects: bool,
     /// Hold sign-ins back for a look at copies, as refreshes always are.
     pub dedupe_sign_ins: bool,
     /// What the operator says of apps, by app id or workspace id in lower case.
@@ -94,6 +96,7 @@ impl Default for Options {
             text_entries: Entries::Whole,
             detail: Detail::Codes,
             events: None,
+            rejects: false,
             dedupe_sign_ins: false,
             apps: HashMap::new(),
             cluster_id: None,
@@ -109,13 +112,31 @@ pub struct App {
     pub severity: Option<Severity>,
 }
 
+/// Events that a digest holds before it gives them away: one message of many small records may raise a million.
+const EVENTS_HELD: usize = 2048;
+
+/// Takes events from a digest that is still being made.
+type Drain<'f> = dyn FnMut(&mut Vec<Event>) + 'f;
+
 /// What some messages came to.
 #[derive(Clone, Debug, Default)]
 pub struct Digest {
     pub tally: Tally,
     pub events: Vec<Event>,
+    /// Only with [`Options::rejects`].
+    pub rejects: Vec<Reject>,
     /// Records that are counted only if they are no copies of earlier ones; see [`Digest::admit`].
     pub held: Vec<Held>,
+}
+
+/// What was rejected, and where it stood.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Reject {
+    pub reason: Reason,
+    pub partition: i32,
+    pub offset: i64,
+    /// A piece of a message that gave something else: its position and its bytes. `None` is the whole message.
+    pub piece: Option<(u32, Vec<u8>)>,
 }
 
 /// A record whose counting waits for a look at what was seen before.
@@ -159,6 +180,7 @@ impl Digest {
     pub fn merge(&mut self, other: Self) {
         self.tally.merge(other.tally);
         self.events.extend(other.events);
+        self.rejects.extend(other.rejects);
         self.held.extend(other.held);
     }
 
@@ -199,10 +221,16 @@ impl Middle {
     ///
     /// A panic in here is a bug; it costs the one message it came from, which is rejected as `internal`.
     pub fn digest(&self, inputs: &[Input<'_>]) -> Digest {
-        let attempt = |inputs: &[Input<'_>], isolate| {
+        self.digest_draining(inputs, &mut |_| {})
+    }
+
+    /// The same for whoever must not hold all events at once: `drain` gets them whenever there are many, the digest keeps
+    /// the rest. After a panic, events that were drained before it come again.
+    pub fn digest_draining(&self, inputs: &[Input<'_>], drain: &mut Drain<'_>) -> Digest {
+        let mut attempt = |inputs: &[Input<'_>], isolate| {
             catch_unwind(AssertUnwindSafe(|| {
                 let mut digest = Digest::default();
-                inputs.iter().for_each(|input| self.digest_one(input, isolate, &mut digest));
+                inputs.iter().for_each(|input| self.digest_one(input, isolate, &mut digest, drain));
                 digest
             }))
         };
@@ -215,6 +243,11 @@ impl Middle {
                         digest.tally.messages += 1;
                         digest.tally.bytes += input.payload.map_or(0, |payload| payload.len() as u64);
                         digest.tally.reject_message(Reason::Internal);
+                        if self.options.rejects {
+                            let Position { partition, offset, .. } = input.source;
+                            let reason = Reason::Internal;
+                            digest.rejects.push(Reject { reason, partition, offset, piece: None });
+                        }
                     }
                 }
             }
@@ -222,9 +255,15 @@ impl Middle {
         })
     }
 
-    fn digest_one<'a>(&'a self, input: &Input<'a>, isolate: bool, digest: &mut Digest) {
+    fn digest_one<'a>(
+        &'a self,
+        input: &Input<'a>,
+        isolate: bool,
+        digest: &mut Digest,
+        drain: &mut Drain<'_>,
+    ) {
         digest.tally.bytes += input.payload.map_or(0, |payload| payload.len() as u64);
-        let mut pieces = Pieces::new(self, input, isolate, digest);
+        let mut pieces = Pieces::new(self, input, isolate, digest, drain);
         match (input.framing, input.payload) {
             (Framing::Message, None) => pieces.reject_whole(Reason::NullPayload, &[]),
             (Framing::Message, Some(payload)) => {

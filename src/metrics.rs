@@ -36,6 +36,19 @@ use table::Table;
 /// The first step of a fix as a label; rules keep to it, overrides are cut.
 const FIX_BYTES: usize = 160;
 
+/// Why an event or a dead letter was not delivered.
+pub const FORWARD_FAILURES: [&str; 9] = [
+    "too_large",
+    "refused",
+    "unknown_topic",
+    "not_authorized",
+    "unavailable",
+    "queue_full",
+    "file",
+    "fatal",
+    "other",
+];
+
 /// Where a code is explained that has no page of its own.
 const GENERAL_PAGE: &str = "https://learn.microsoft.com/entra/identity-platform/reference-error-codes";
 
@@ -48,6 +61,8 @@ pub struct MetricsOptions {
     pub clock: Clock,
     /// Whether `process_*` are shown; a scan's result has none.
     pub process: bool,
+    /// Reasons for which rejected input is not skipped.
+    pub unskipped: Vec<Reason>,
 }
 
 impl Default for MetricsOptions {
@@ -58,6 +73,7 @@ impl Default for MetricsOptions {
             apps: HashMap::new(),
             clock: Instant::now,
             process: false,
+            unskipped: Vec::new(),
         }
     }
 }
@@ -68,6 +84,7 @@ pub struct Metrics {
     /// Codes with a rule.
     known: FxHashSet<Code>,
     apps: HashMap<String, App>,
+    unskipped: Vec<Reason>,
     tenants: Seats,
     datasets: Seats,
     /// Room for the next scrape: growing a text of megabytes takes longer than writing it.
@@ -85,6 +102,7 @@ impl Metrics {
             families,
             known: catalogue.rules().map(|rule| rule.code).collect(),
             apps: options.apps,
+            unskipped: options.unskipped,
             tenants: Seats::new(record::TENANTS),
             datasets: Seats::new(families::DATASETS),
             text_bytes: AtomicUsize::new(0),
@@ -156,7 +174,13 @@ impl Metrics {
             families.duplicates.declare(|key| _ = key.own(kind.as_str()));
         }
         for reason in Reason::ALL {
-            families.dead_letters_skipped.declare(|key| _ = key.own(reason.as_str()));
+            for table in [&families.dead_letters_skipped, &families.dead_letters] {
+                table.declare(|key| _ = key.own(reason.as_str()));
+            }
+        }
+        families.dead_letters.declare(|key| _ = key.own("undeliverable"));
+        for reason in FORWARD_FAILURES {
+            families.forward_failures.declare(|key| _ = key.own(reason));
         }
         for kind in ["assign", "revoke", "lost"] {
             families.rebalances.declare(|key| _ = key.own(kind));
@@ -174,6 +198,24 @@ impl Metrics {
                 table.declare(|key| _ = key.own(topic).own(reason.as_str()));
             }
         }
+    }
+
+    /// Makes the series of an output topic exist at 0.
+    pub fn declare_forwarding(&self, topic: &str) {
+        self.families.events_forwarded.declare(|key| _ = key.own(topic));
+    }
+
+    pub fn event_forwarded(&self, topic: &str) {
+        self.families.events_forwarded.add(|key| _ = key.own(topic), 1);
+    }
+
+    /// `reason` is one of [`FORWARD_FAILURES`].
+    pub fn forward_failure(&self, reason: &'static str) {
+        self.families.forward_failures.add(|key| _ = key.own(reason), 1);
+    }
+
+    pub fn dead_letter(&self, reason: &'static str) {
+        self.families.dead_letters.add(|key| _ = key.own(reason), 1);
     }
 
     pub fn consumed(&self, topic: &str, messages: u64, bytes: u64) {

@@ -16,11 +16,10 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 use tracing::{debug, error, info, warn};
 
 use crate::catalogue::Catalogue;
-use crate::config::Settings;
 use crate::config::client_log::TroubleKind;
 use crate::config::kafka::{client_config, in_flight_limit_bytes};
+use crate::config::{Kafka, Settings};
 use crate::digest::Middle;
-use crate::digest::tally::Detail;
 use crate::exit_code::{Exit, ExitError};
 use crate::log::Rarely;
 use crate::metrics::Metrics;
@@ -30,6 +29,7 @@ use crate::window::Window;
 mod batch;
 mod commit;
 mod context;
+mod outbox;
 mod progress;
 mod start;
 mod worker;
@@ -38,6 +38,7 @@ use batch::Batches;
 use commit::{commit_now, commit_soon};
 use context::Context;
 pub use context::now_ms;
+use outbox::{Desk, Outbox};
 use progress::Progress;
 pub use progress::TopicPartition;
 use start::Beginning;
@@ -79,6 +80,7 @@ pub struct Service {
     pub middle: Middle,
     pub metrics: Arc<Metrics>,
     progress: Arc<Progress>,
+    desk: Arc<Desk>,
     window: std::sync::Mutex<Window>,
     stopping: AtomicBool,
     /// Milliseconds since the epoch of the poll loop's last turn; 0 before the first.
@@ -92,12 +94,15 @@ pub struct Service {
 
 impl Service {
     pub fn new(settings: Settings, catalogue: Arc<Catalogue>, metrics: Arc<Metrics>) -> Self {
-        let middle = Middle::new(catalogue, settings.digest_options(Detail::Apps, false));
+        let middle = Middle::new(catalogue, settings.service_options());
+        let progress: Arc<Progress> = Arc::default();
+        let desk = Desk::new(&settings, Arc::clone(&progress), Arc::clone(&metrics));
         Self {
             settings,
             middle,
             metrics,
-            progress: Arc::default(),
+            progress,
+            desk: Arc::new(desk),
             window: std::sync::Mutex::new(Window::default()),
             stopping: AtomicBool::new(false),
             turned_at: AtomicI64::new(0),
@@ -121,6 +126,7 @@ impl Service {
     /// Consumes until [`Service::stop`], or until the client cannot go on.
     pub fn consume(&self) -> anyhow::Result<()> {
         let kafka = &self.settings.kafka;
+        let outbox = Outbox::open(&self.settings, Arc::clone(&self.desk))?;
         let context = Context::new(Arc::clone(&self.progress), Arc::clone(&self.metrics), kafka.start);
         let consumer: BaseConsumer<Context> = client_config(&self.settings)
             .create_with_context(context)
@@ -129,7 +135,11 @@ impl Service {
         consumer.subscribe(&topics).with_context(|| format!("cannot subscribe to {}", topics.join(", ")))?;
         info!(brokers = kafka.brokers, topics = topics.join(","), group_id = kafka.group_id, "consuming");
         let result = std::thread::scope(|scope| {
-            let (batches, workers) = worker::spawn(scope, self, workers(&self.settings));
+            if let Some(outbox) = &outbox {
+                let clerk = std::thread::Builder::new().name("clerk".to_owned());
+                clerk.spawn_scoped(scope, || outbox.care()).context("cannot start a thread")?;
+            }
+            let (batches, workers) = worker::spawn(scope, self, outbox.as_ref(), workers(&self.settings));
             let result = PollLoop::new(self, &consumer, batches).run();
             self.finish(&consumer);
             drop(workers);
@@ -139,16 +149,17 @@ impl Service {
         result
     }
 
-    /// Waits for the workers, commits what they digested and leaves the group.
+    /// Waits until what is in flight is digested and delivered, commits and leaves the group.
     fn finish(&self, consumer: &BaseConsumer<Context>) {
         let deadline = Instant::now() + self.settings.kafka.shutdown_timeout / 2;
         if !self.progress.wait_until_idle(deadline) {
-            warn!("some messages were not digested in time; they will be read again");
+            warn!("some messages were not digested, or not delivered, in time; they will be read again");
         }
         let offsets = self.progress.uncommitted();
         if !offsets.is_empty() {
             commit_now(consumer, &offsets);
         }
+        self.progress.close();
         consumer.unsubscribe();
     }
 
@@ -177,6 +188,15 @@ impl Health for Service {
         if !self.has_joined.load(Ordering::Relaxed) {
             return Some("the consumer group has not been joined yet".to_owned());
         }
+        let halted = self.progress.halted();
+        if let Some(((topic, partition), offset)) = halted.first() {
+            let more =
+                if halted.len() > 1 { format!(" and {} more", halted.len() - 1) } else { String::new() };
+            return Some(format!("the partition {topic}/{partition} is halted at offset {offset}{more}"));
+        }
+        if let Some(trouble) = self.desk.unready() {
+            return Some(trouble);
+        }
         self.stopping.load(Ordering::Relaxed).then(|| "stopping".to_owned())
     }
 }
@@ -187,6 +207,8 @@ struct PollLoop<'s, 'c> {
     consumer: &'c BaseConsumer<Context>,
     batches: Batches<'c>,
     is_paused: bool,
+    /// How many partitions stand still until somebody looks at them.
+    halted: usize,
     started: Instant,
     committed_at: Instant,
     gauges_at: Instant,
@@ -202,6 +224,7 @@ impl<'s, 'c> PollLoop<'s, 'c> {
             consumer,
             batches,
             is_paused: false,
+            halted: 0,
             started: now,
             committed_at: now,
             gauges_at: now,
@@ -255,18 +278,30 @@ impl<'s, 'c> PollLoop<'s, 'c> {
     /// Waits while too much is in flight; pauses the partitions if that takes long, resumes them when it is over.
     fn make_room(&mut self) {
         let limit = in_flight_limit_bytes(&self.service.settings) as u64;
-        let has_room = self.service.progress.wait_for_room(limit, Instant::now() + ROOM_WAIT);
-        if has_room != self.is_paused {
+        let deadline = Instant::now() + ROOM_WAIT;
+        let has_room =
+            self.batches.hand_over(deadline) && self.service.progress.wait_for_room(limit, deadline);
+        let halted = self.service.progress.halted();
+        // While there is no room, partitions may come that nobody paused yet.
+        if has_room && !self.is_paused && self.halted == halted.len() {
             return;
         }
         let Ok(assignment) = self.consumer.assignment() else { return };
-        let result =
-            if has_room { self.consumer.resume(&assignment) } else { self.consumer.pause(&assignment) };
+        let mut standing = TopicPartitionList::new();
+        for ((topic, partition), _) in &halted {
+            standing.add_partition(topic, *partition);
+        }
+        let result = if has_room {
+            self.consumer.resume(&assignment).and_then(|()| self.consumer.pause(&standing))
+        } else {
+            self.consumer.pause(&assignment)
+        };
         match result {
-            Ok(()) => self.is_paused = !has_room,
+            Ok(()) => (self.is_paused, self.halted) = (!has_room, halted.len()),
             Err(error) => warn!(%error, "cannot pause or resume partitions"),
         }
-        self.service.metrics.paused_partitions(if self.is_paused { assignment.count() } else { 0 });
+        let paused = if self.is_paused { assignment.count() } else { halted.len() };
+        self.service.metrics.paused_partitions(paused);
     }
 
     fn housekeeping(&mut self) -> anyhow::Result<()> {
@@ -277,8 +312,12 @@ impl<'s, 'c> PollLoop<'s, 'c> {
             if !service.progress.positions().is_empty() {
                 service.missing_topics.lock().expect("no code panics while it holds this lock").clear();
             }
-        } else if let Some(refusal) = self.refusal(now) {
+        }
+        if let Some(refusal) = self.refusal(now) {
             return Err(ExitError::new(Exit::Failure, refusal));
+        }
+        if let Some(failure) = service.desk.failed() {
+            return Err(anyhow::anyhow!(failure));
         }
         if now.duration_since(self.committed_at) >= COMMIT_EVERY {
             self.committed_at = now;
@@ -303,13 +342,18 @@ impl<'s, 'c> PollLoop<'s, 'c> {
     /// Why the brokers will not have us, once that has lasted for the start-up time and nothing ever connected.
     fn refusal(&self, now: Instant) -> Option<String> {
         let context = self.consumer.context();
-        let is_early = now.duration_since(self.started) < self.service.settings.kafka.startup_timeout;
-        if is_early || context.has_connected.load(Ordering::Relaxed) {
+        let Kafka { startup_timeout, brokers, .. } = &self.service.settings.kafka;
+        if now.duration_since(self.started) < *startup_timeout {
             return None;
         }
-        let trouble =
-            context.client_log.trouble().filter(|trouble| trouble.kind != TroubleKind::Unreachable)?;
-        Some(format!("cannot connect to {}: {}", self.service.settings.kafka.brokers, trouble.reason))
+        let has_connected =
+            context.has_joined.load(Ordering::Relaxed) || context.has_connected.load(Ordering::Relaxed);
+        let consumer = (!has_connected).then(|| context.client_log.trouble());
+        let trouble = consumer.flatten().map(|trouble| (brokers, trouble));
+        let producer = || Some((self.service.settings.output_brokers(), self.service.desk.refusal()?));
+        let (brokers, trouble) = trouble.or_else(producer)?;
+        (trouble.kind != TroubleKind::Unreachable)
+            .then(|| format!("cannot connect to {brokers}: {}", trouble.reason))
     }
 
     fn gauges(&self) {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::cli::ConfigCommand;
-use crate::config::{Settings, connect, kafka, show};
+use crate::config::{Settings, connect, kafka, producer, show};
 use crate::exit_code::{Exit, ExitError};
 
 /// Runs the subcommand.
@@ -22,9 +22,11 @@ fn check(path: Option<&Path>, connects: bool) -> anyhow::Result<Exit> {
     let name = path.map_or_else(|| "configuration".to_owned(), |path| path.display().to_string());
     let mut problems = Vec::new();
     let mut warnings = settings.warnings().to_vec();
-    match kafka::check(&settings) {
-        Ok(more) => warnings.extend(more),
-        Err(problem) => problems.push(format!("{name}: {problem}")),
+    for checked in [kafka::check(&settings), producer::check(&settings)] {
+        match checked {
+            Ok(more) => warnings.extend(more),
+            Err(problem) => problems.push(format!("{name}: {problem}")),
+        }
     }
     if let Err(found) = settings.load_rules() {
         problems.extend(found.iter().map(ToString::to_string));

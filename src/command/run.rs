@@ -64,6 +64,7 @@ impl Running {
             external_url: settings.web.external_url.clone(),
             apps: settings.apps.clone(),
             process: with_process_metrics,
+            unskipped: settings.dead_letters.unskipped().collect(),
             ..MetricsOptions::default()
         };
         let metrics = Arc::new(Metrics::new(&catalogue, options));

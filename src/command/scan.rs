@@ -115,7 +115,7 @@ impl Scan {
                 place.advance(&piece, &digest.tally);
                 let mut lines = String::new();
                 for event in &digest.events {
-                    lines.push_str(&serde_json::to_string(event).expect("an event is plain data"));
+                    lines.push_str(&event.body());
                     lines.push('\n');
                 }
                 tally.merge(digest.tally);

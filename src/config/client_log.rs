@@ -7,6 +7,7 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
+use rdkafka::producer::{DeliveryResult, ProducerContext};
 
 /// Warnings of a client's set-up that are kept; there are as many as options at most.
 const WARNINGS_MAX: usize = 32;
@@ -108,6 +109,12 @@ impl ClientContext for ClientLog {
 }
 
 impl ConsumerContext for ClientLog {}
+
+impl ProducerContext for ClientLog {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
+}
 
 /// Understands `sasl_ssl://host:9093/bootstrap: what happened (after 3ms in state CONNECT)`.
 fn read_trouble(line: &str) -> Option<Trouble> {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::metadata::{Metadata, MetadataTopic};
@@ -10,6 +11,7 @@ use regex_lite::Regex;
 use super::Settings;
 use super::client_log::{ClientLog, TroubleKind};
 use super::kafka::{client_config, plain};
+use super::producer::producer_config;
 use crate::catalogue::problem::did_you_mean;
 
 /// How long one question waits before the client's log is looked at.
@@ -20,34 +22,50 @@ const UNREACHABLE_WAIT: Duration = Duration::from_secs(5);
 
 /// What was found: a line for the cluster and one for each topic. The error lists everything that is wrong.
 pub fn check_connection(settings: &Settings) -> Result<Vec<String>, Vec<String>> {
-    let metadata = fetch(settings).map_err(|reason| vec![format!("cannot connect: {reason}")])?;
-    let brokers = metadata.brokers().len();
-    let plural = if brokers == 1 { "" } else { "s" };
-    let mut found = vec![format!("connected to {brokers} broker{plural}")];
+    let mut config = client_config(settings);
+    // Only questions are asked: this client must be no member of the group.
+    config.remove("group.id").remove("group.instance.id");
+    let mut inputs: Vec<&str> = settings.kafka.topics.iter().map(String::as_str).collect();
+    // Another address, or perhaps another user, has to be asked by itself.
+    let is_apart = !settings.forward.brokers.is_empty() || !settings.forward.options.is_empty();
+    let producer = producer_config(settings).filter(|_| is_apart);
+    if producer.is_none() {
+        inputs.extend(settings.output_topics());
+    }
+    let mut found = Vec::new();
     let mut wrong = Vec::new();
-    for topic in &settings.kafka.topics {
-        match find_topic(topic, &metadata) {
-            Ok(line) => found.push(line),
-            Err(line) => wrong.push(line),
-        }
+    let mut ask =
+        |config, brokers: &str, topics: &[&str]| match fetch(config, brokers, settings.kafka.startup_timeout)
+        {
+            Ok(metadata) => {
+                let count = metadata.brokers().len();
+                let plural = if count == 1 { "" } else { "s" };
+                found.push(format!("connected to {count} broker{plural}"));
+                for topic in topics {
+                    match find_topic(topic, &metadata) {
+                        Ok(line) => found.push(line),
+                        Err(line) => wrong.push(line),
+                    }
+                }
+            }
+            Err(reason) => wrong.push(format!("cannot connect: {reason}")),
+        };
+    ask(config, &settings.kafka.brokers, &inputs);
+    if let Some(config) = producer {
+        ask(config, settings.output_brokers(), &settings.output_topics());
     }
     if wrong.is_empty() { Ok(found) } else { Err(wrong) }
 }
 
-fn fetch(settings: &Settings) -> Result<Metadata, String> {
-    let mut config = client_config(settings);
-    // Only questions are asked: this client must be no member of the group.
-    for option in ["group.id", "group.instance.id"] {
-        config.remove(option);
-    }
+fn fetch(config: ClientConfig, brokers: &str, limit: Duration) -> Result<Metadata, String> {
     let log = ClientLog::default();
+    // A producer's options serve a consumer that only asks: librdkafka warns of what it does not need, which nobody reads.
     let consumer: BaseConsumer<ClientLog> =
         config.create_with_context(log.clone()).map_err(|error| match error {
             KafkaError::ClientCreation(reason) => plain(&reason),
             other => other.to_string(),
         })?;
     let began = Instant::now();
-    let limit = settings.kafka.startup_timeout;
     loop {
         let left = limit.saturating_sub(began.elapsed());
         let error = match consumer.fetch_metadata(None, QUESTION.min(left)) {
@@ -66,7 +84,7 @@ fn fetch(settings: &Settings) -> Result<Metadata, String> {
             return Err(trouble.map_or_else(
                 || {
                     let seconds = limit.as_secs();
-                    format!("no answer from {} within {seconds} s: {error}", settings.kafka.brokers)
+                    format!("no answer from {brokers} within {seconds} s: {error}")
                 },
                 |trouble| trouble.reason,
             ));
@@ -127,6 +145,28 @@ mod tests {
         let wrong =
             ["no topic `signins` that we may see; did you mean `signin`?", "no topic matches `^audit.*`"];
         assert_eq!(check("signins,^audit.*"), Err(wrong.map(str::to_owned).to_vec()));
+    }
+
+    #[test]
+    fn topics_of_outputs_are_looked_for_where_they_are() {
+        let (input, output) = (MockCluster::new(1).unwrap(), MockCluster::new(1).unwrap());
+        input.create_topic("signin", 1, 1).unwrap();
+        output.create_topic("events", 2, 1).unwrap();
+        let (input, output) = (input.bootstrap_servers(), output.bootstrap_servers());
+        let check = |dead| {
+            let environment = [
+                ("AADSTREAM_KAFKA__BROKERS", &*input),
+                ("AADSTREAM_KAFKA__TOPICS", "signin"),
+                ("AADSTREAM_FORWARD__BROKERS", &*output),
+                ("AADSTREAM_FORWARD__TOPIC", "events"),
+                ("AADSTREAM_DEAD_LETTERS__TOPIC", dead),
+            ];
+            check_connection(&Settings::load_with(None, &Environment::of(environment), true).unwrap())
+        };
+        let found = check("").unwrap();
+        assert_eq!(found.last().unwrap(), "topic `events`: 2 partitions");
+        let wrong = check("evnts").unwrap_err();
+        assert_eq!(wrong, ["no topic `evnts` that we may see; did you mean `events`?"]);
     }
 
     #[test]

@@ -29,17 +29,29 @@ impl Settings {
         })
     }
 
+    /// How the service reads messages: it makes only what somebody wants.
+    pub fn service_options(&self) -> Options {
+        let mut options = self.digest_options(Detail::Apps, self.forward.topic.is_some());
+        if let Some(events) = &mut options.events {
+            events.min_severity = self.forward.min_severity;
+        }
+        options.rejects = self.dead_letters.unskipped().next().is_some();
+        options
+    }
+
     /// How messages are read.
     pub fn digest_options(&self, detail: Detail, events: bool) -> Options {
         let event_options = || EventOptions {
             external_url: self.web.external_url.clone(),
             forward_ids: self.privacy.forward_ids,
+            ..EventOptions::default()
         };
         Options {
             max_message_bytes: self.input.max_message_bytes,
             text_entries: self.input.text_entries,
             detail,
             events: events.then(event_options),
+            rejects: false,
             dedupe_sign_ins: self.input.dedupe_sign_ins,
             apps: self.apps.clone(),
             cluster_id: None,

@@ -218,7 +218,7 @@ fn event_hubs<R>(set: &mut impl FnMut(&str, &str) -> R) {
 }
 
 /// The reason for a failed connection may come at the level of information; `client_log` decides what is shown.
-fn log_level(settings: &Settings) -> RDKafkaLogLevel {
+pub(super) fn log_level(settings: &Settings) -> RDKafkaLogLevel {
     if settings.kafka.options.contains_key("debug") { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info }
 }
 

@@ -1,9 +1,11 @@
 //! The configuration in force as TOML that loads again, with who set what; secrets never.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::outputs::POLICIES;
 use super::tables::{FORMATS, LEVELS, TEXT_ENTRIES};
-use super::{OptionValue, Origin, Profile, Secret, SecretSource, Settings};
+use super::{Destination, OptionValue, Origin, Profile, Secret, SecretSource, Settings};
 use crate::digest::App;
 use crate::terms::Severity;
 
@@ -11,8 +13,9 @@ use crate::terms::Severity;
 pub fn show(settings: &Settings) -> String {
     let mut page = Page { text: String::new(), settings };
     page.kafka();
-    page.options();
+    page.options("kafka.options", &settings.kafka.options, &super::kafka::own_options(settings));
     page.others();
+    page.outputs();
     page.severity();
     page.apps();
     page.text
@@ -68,39 +71,68 @@ impl Page<'_> {
         self.key("kafka", "profile", &optional(profile));
     }
 
-    fn options(&mut self) {
-        self.table("kafka.options");
-        for (option, value) in &self.settings.kafka.options {
+    /// The operator's options, then what librdkafka is told besides.
+    fn options(
+        &mut self,
+        table: &str,
+        options: &BTreeMap<String, OptionValue>,
+        own: &BTreeMap<String, String>,
+    ) {
+        self.table(table);
+        for (option, value) in options {
             match value {
-                OptionValue::Plain(value) => self.key("kafka.options", option, &quoted(value)),
-                OptionValue::Secret(secret) => self.secret(option, secret),
+                OptionValue::Plain(value) => self.key(table, option, &quoted(value)),
+                OptionValue::Secret(secret) => self.secret(table, option, secret),
             }
         }
-        let kafka = &self.settings.kafka;
-        let mut own: Vec<String> = super::kafka::own_options(self.settings)
-            .into_iter()
-            .filter(|(option, _)| !kafka.options.contains_key(option))
-            .map(|(option, value)| format!("#   {option} = {value}"))
-            .collect();
-        own.sort();
         self.line("# librdkafka is also told, by aadstream itself:");
-        for line in own {
-            self.line(&line);
+        for (option, value) in own.iter().filter(|(option, _)| !options.contains_key(*option)) {
+            self.line(&format!("#   {option} = {value}"));
+        }
+    }
+
+    fn outputs(&mut self) {
+        let Settings { forward, dead_letters, .. } = self.settings;
+        self.table("forward");
+        self.key("forward", "topic", &optional(forward.topic.as_deref()));
+        self.key("forward", "min_severity", &quoted(forward.min_severity.as_str()));
+        self.key("forward", "delivery", &quoted("at_least_once"));
+        self.key("forward", "brokers", &quoted(&forward.brokers));
+        if self.settings.produces() {
+            let mut own = super::producer::own_options(self.settings);
+            // What is taken over from there is shown there, and may be a secret.
+            own.retain(|option, _| !self.settings.kafka.options.contains_key(option));
+            self.options("forward.options", &forward.options, &own);
+        }
+        self.table("dead_letters");
+        self.key("dead_letters", "policy", &spelling(&POLICIES, &dead_letters.policy));
+        match &dead_letters.destination {
+            Some(Destination::Topic(topic)) => self.key("dead_letters", "topic", &quoted(topic)),
+            Some(Destination::File(path)) => {
+                self.key("dead_letters", "file", &quoted(&path.display().to_string()));
+            }
+            None => {}
+        }
+        if !dead_letters.policies.is_empty() {
+            self.table("dead_letters.policies");
+            for (reason, policy) in &dead_letters.policies {
+                self.key("dead_letters.policies", reason.as_str(), &spelling(&POLICIES, policy));
+            }
         }
     }
 
     /// A reference loads again; a value that stands in the configuration is left out, so that no mask is taken for it.
-    fn secret(&mut self, option: &str, secret: &Secret) {
+    fn secret(&mut self, table: &str, option: &str, secret: &Secret) {
         match &secret.source {
             SecretSource::File(path) => {
                 let path = quoted(&path.display().to_string());
-                self.key("kafka.options", option, &format!("{{ file = {path} }}"));
+                self.key(table, option, &format!("{{ file = {path} }}"));
             }
             SecretSource::Variable(name) => {
-                self.key("kafka.options", option, &format!("{{ env = {} }}", quoted(name)));
+                self.key(table, option, &format!("{{ env = {} }}", quoted(name)));
             }
             SecretSource::Plain => {
-                let origin = self.settings.origin(&format!("kafka.options.{option}"));
+                let origin = self.settings.origin(&format!("{table}.{option}"));
                 let hint = match &origin {
                     Origin::Environment(_) => "the variable gives it again",
                     _ => "put it in a file: { file = \"…\" }",

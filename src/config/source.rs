@@ -186,12 +186,12 @@ fn convert(
 
 /// Lays the variables over what the file says; they win.
 ///
-/// Two underscores part table and key, as single ones are part of our keys. In `[kafka.options]` single ones stand
+/// Two underscores part table and key, as single ones are part of our keys. In the tables of options single ones stand
 /// for the dots of librdkafka's keys, none of which holds an underscore that a text could set.
 pub(super) fn overlay(table: &mut Table, environment: &Environment) {
     for (name, rest, value) in environment.ours().filter(|(_, rest, _)| rest.contains("__")) {
         let mut path: Vec<String> = rest.split("__").map(str::to_lowercase).collect();
-        if path.len() > 2 && path[0] == "kafka" && path[1] == "options" {
+        if path.len() > 2 && ["kafka", "forward"].contains(&path[0].as_str()) && path[1] == "options" {
             path[2] = path[2].replace('_', ".");
         }
         let origin = Origin::Environment(name.to_owned());

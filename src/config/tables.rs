@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::kafka::{check_option, refusal};
+use super::outputs::{read_dead_letters, read_forward};
 use super::read::{Notes, Section, boolean, filled, integer, optional, seconds, size, text, texts, word};
 use super::secret::{self, Secret, SecretSource};
 use super::source::{Item, Origin, Table, Value};
@@ -27,8 +28,11 @@ pub(super) const LEVELS: [(&str, tracing::Level); 5] = [
     ("trace", tracing::Level::TRACE),
 ];
 
+pub(super) const TABLES: [&str; 9] =
+    ["kafka", "input", "rules", "forward", "dead_letters", "privacy", "metrics", "web", "log"];
+
 /// Keys that somebody may type into a variable with one underscore too few.
-pub(super) const KEYS: [&str; 21] = [
+pub(super) const KEYS: [&str; 26] = [
     "brokers",
     "topics",
     "group_id",
@@ -43,6 +47,11 @@ pub(super) const KEYS: [&str; 21] = [
     "dedupe_sign_ins",
     "workers",
     "dir",
+    "topic",
+    "min_severity",
+    "delivery",
+    "policy",
+    "file",
     "forward_ids",
     "birth_hold_seconds",
     "listen",
@@ -64,23 +73,18 @@ const WORKERS_MAX: i64 = 1_024;
 /// Reads the whole configuration.
 pub(super) fn settings(table: Table, notes: &mut Notes<'_>) -> Settings {
     let mut root = Section::new("", table, notes);
-    let later = "forwarding events is not in this version; remove the table";
-    let tables =
-        ["kafka", "input", "rules", "privacy", "metrics", "web", "log"].map(|key| root.take_table(key));
+    let tables = TABLES.map(|key| root.take_table(key));
     let apps = root.take_item("apps");
-    root.refuse("forward", later);
-    root.refuse(
-        "dead_letters",
-        "dead letters are not in this version: rejected messages are counted and skipped; remove the table",
-    );
     root.finish();
-    let [kafka, input, rules, privacy, metrics, web, log] = tables;
+    let [kafka, input, rules, forward, dead_letters, privacy, metrics, web, log] = tables;
     let (apps, workspaces) = apps.map(|apps| read_apps(apps, notes)).unwrap_or_default();
     Settings {
         kafka: read_kafka(kafka, notes),
         input: read_input(input, notes),
         rules: read_rules(rules, notes),
         apps,
+        forward: read_forward(forward, notes),
+        dead_letters: read_dead_letters(dead_letters, notes),
         privacy: read_privacy(privacy, notes),
         metrics: read_metrics(metrics, notes),
         web: read_web(web, notes),
@@ -116,11 +120,16 @@ fn read_kafka(table: Table, notes: &mut Notes<'_>) -> Kafka {
     };
     let options = section.take_table("options");
     section.finish();
-    Kafka { options: read_options(options, notes), ..kafka }
+    Kafka { options: read_options("kafka.options", options, refusal, notes), ..kafka }
 }
 
-/// `[kafka.options]`: any key that librdkafka knows and the program does not own.
-fn read_options(table: Table, notes: &mut Notes<'_>) -> BTreeMap<String, OptionValue> {
+/// `[kafka.options]` and its like: any key that librdkafka knows and the program does not own.
+pub(super) fn read_options(
+    path: &str,
+    table: Table,
+    refusal: fn(&str) -> Option<&'static str>,
+    notes: &mut Notes<'_>,
+) -> BTreeMap<String, OptionValue> {
     let mut flat = BTreeMap::new();
     flatten("", table, &mut flat);
     let mut options = BTreeMap::new();
@@ -133,7 +142,7 @@ fn read_options(table: Table, notes: &mut Notes<'_>) -> BTreeMap<String, OptionV
         };
         match result {
             Ok(value) => {
-                notes.origins.insert(format!("kafka.options.{key}"), origin);
+                notes.origins.insert(format!("{path}.{key}"), origin);
                 options.insert(key, value);
             }
             Err(message) => origin.report(&mut notes.problems, message),
@@ -238,7 +247,7 @@ fn read_rules(table: Table, notes: &mut Notes<'_>) -> Rules {
     Rules { dir, severity }
 }
 
-fn severity_word(value: Value) -> Result<Severity, String> {
+pub(super) fn severity_word(value: Value) -> Result<Severity, String> {
     let words: Vec<(&str, Severity)> = Severity::ALL.iter().map(|word| (word.as_str(), *word)).collect();
     word(&words)(value)
 }

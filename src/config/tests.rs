@@ -75,7 +75,7 @@ fn every_problem_is_reported_with_its_line() {
              0-9 . _ -, patterns begin with ^",
             "a.toml:5: cannot use `log.level`: `inf` is none of error, warn, info, debug, trace; did you mean `info`?",
             "a.toml:6: unknown table `loging`; did you mean `log`?",
-            "AADSTREAM_FOO__BAR: unknown table `foo`; known are kafka, input, rules, privacy, metrics, web, log, apps",
+            "AADSTREAM_FOO__BAR: unknown table `foo`; known are kafka, input, rules, forward, dead_letters, privacy, metrics, web, log, apps",
             "AADSTREAM_WEB__LISTN: unknown key `web.listn`; did you mean `AADSTREAM_WEB__LISTEN`?",
         ],
     );
@@ -103,14 +103,14 @@ fn keys_of_later_versions_are_refused() {
             "lifecycle = false",
             "cannot use `web.lifecycle`: reloading over HTTP is not in this version",
         ),
+        (
+            "forward",
+            "delivery = \"exactly_once\"",
+            "cannot use `forward.delivery`: exactly_once is not in this version",
+        ),
     ] {
         let error = load_with(&format!("{MINIMAL}[{table}]\n{line}"), &[]).unwrap_err().to_string();
         assert!(error.starts_with(&format!("a.toml:5: {expected}")), "{error}");
-    }
-    for table in ["forward", "dead_letters"] {
-        let error = load_with(&format!("{MINIMAL}[{table}]\n"), &[]).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("a.toml:4: cannot use `{table}`: ")), "{error}");
-        assert!(error.contains("not in this version"), "{error}");
     }
 }
 
@@ -199,12 +199,22 @@ fn secrets_come_from_everywhere_and_show_nowhere() {
         ("\"sasl.password\" = \"hunter2\"", vec![]),
         ("sasl.password = \"old\"", vec![("AADSTREAM_KAFKA__OPTIONS__SASL_PASSWORD", "hunter2")]),
     ] {
-        let settings = load_with(&format!("{MINIMAL}[kafka.options]\n{line}\n"), &variables).unwrap();
-        assert_eq!(kafka::client_config(&settings).get("sasl.password"), Some("hunter2"), "{line}");
-        for shown in
-            [format!("{settings:?}"), show::show(&settings), format!("{:?}", kafka::client_config(&settings))]
-        {
-            assert!(!shown.contains("hunter2"), "{shown}");
+        let forward = "[forward]\ntopic = \"out\"\n";
+        let text = format!("{MINIMAL}[kafka.options]\n{line}\n{forward}");
+        let own = format!("{MINIMAL}{forward}brokers = \"o:1\"\n[forward.options]\n{line}\n");
+        let settings = load_with(&text, &variables).unwrap();
+        let consumer = kafka::client_config(&settings);
+        assert_eq!(consumer.get("sasl.password"), Some("hunter2"), "{line}");
+        for settings in [Some(settings), load_with(&own, &variables).ok()].into_iter().flatten() {
+            let producer = producer::producer_config(&settings).unwrap();
+            // The variable of the last line is the consumer's.
+            let is_ours = producer.get("sasl.password") == Some("hunter2");
+            assert!(is_ours || line.contains("old"), "{line}");
+            for shown in
+                [format!("{settings:?}"), show::show(&settings), format!("{consumer:?} {producer:?}")]
+            {
+                assert!(!shown.contains("hunter2"), "{shown}");
+            }
         }
     }
     check_wrong(
@@ -240,18 +250,21 @@ fn what_show_prints_loads_again() {
     let text = format!(
         "{MINIMAL}start = \"-36h\"\nprofile = \"event_hubs\"\ngroup_instance_id = \"a\\\"b\\\\\"\n[kafka.options]\n\
          \"sasl.password\" = {{ env = \"PASS\" }}\n\"client.rack\" = \"r\"\n[input]\ntext_entries = \"line\"\nworkers = 3\n\
-         [rules]\ndir = \"d\"\n[rules.severity]\nAADSTS50076 = {{ text = \"high\" }}\n[log]\nlevel = \"debug\"\n\
+         [forward]\ntopic = \"out\"\nmin_severity = \"info\"\n[forward.options]\n\"linger.ms\" = 7\n[dead_letters]\n\
+         file = \"/f\"\n[dead_letters.policies]\nempty = \"dlq\"\n[rules]\ndir = \"d\"\n[rules.severity]\nAADSTS50076 = {{ text = \"high\" }}\n[log]\nlevel = \"debug\"\n\
          [[apps]]\nworkspace_id = \"0F0F0F0F-0000-0000-0000-000000000001\"\nalias = \"x\"\n"
     );
     let variables = [("PASS", "Endpoint=sb://x")];
     let first = load_with(&text, &variables).unwrap();
     let shown = show::show(&first);
     assert!(shown.contains("a.toml:4") && shown.contains("# default"), "{shown}");
+    assert!(shown.contains("enable.idempotence = true") && !shown.contains("sb://x"), "{shown}");
     let second = load_with(&shown, &variables).unwrap();
     assert_eq!(first.kafka, second.kafka);
     assert_eq!((first.input, &first.rules, &first.apps), (second.input, &second.rules, &second.apps));
     assert_eq!((&first.web, first.log, first.metrics), (&second.web, second.log, second.metrics));
     assert_eq!(first.workspaces, second.workspaces);
+    assert_eq!((first.forward, first.dead_letters), (second.forward, second.dead_letters));
 }
 
 /// `deploy/aadstream.toml` explains every key at its default.
@@ -262,11 +275,13 @@ fn the_explained_file_is_the_defaults() {
         return;
     }
     let settings = Settings::load_with(Some(&path), &Environment::default(), true).unwrap();
-    let Settings { mut kafka, input, rules, apps, privacy, metrics, web, log, .. } = settings;
+    let Settings { mut kafka, input, rules, apps, forward, dead_letters, privacy, metrics, web, log, .. } =
+        settings;
     assert!(!kafka.brokers.is_empty() && !kafka.topics.is_empty());
     (kafka.brokers, kafka.topics) = Default::default();
     assert_eq!(kafka, Kafka::default());
     assert_eq!((input, rules, privacy), Default::default());
+    assert_eq!((forward, dead_letters), Default::default());
     assert_eq!((metrics, web, log), Default::default());
     assert!(apps.is_empty());
     let text = std::fs::read_to_string(&path).unwrap();

@@ -42,15 +42,26 @@ pub(super) fn topics(value: Value) -> Result<Vec<String>, String> {
         }
     }
     for topic in topics.iter().filter(|topic| !topic.starts_with('^')) {
-        let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
-        if topic.len() > TOPIC_LETTERS_MAX || !topic.chars().all(is_letter) {
-            return Err(format!(
-                "`{topic}` is no topic: names have at most {TOPIC_LETTERS_MAX} of the letters A-Z a-z 0-9 . _ -, \
-                 patterns begin with ^"
-            ));
-        }
+        check_topic(topic).map_err(|reason| format!("{reason}, patterns begin with ^"))?;
     }
     if topics.is_empty() { Err("it must not be empty".to_owned()) } else { Ok(topics) }
+}
+
+/// The name of one topic; the empty text stands for none.
+pub(super) fn topic(value: Value) -> Result<Option<String>, String> {
+    let topic = optional(value)?;
+    topic.as_deref().map_or(Ok(()), check_topic)?;
+    Ok(topic)
+}
+
+fn check_topic(topic: &str) -> Result<(), String> {
+    let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+    if topic.len() <= TOPIC_LETTERS_MAX && topic.chars().all(is_letter) {
+        return Ok(());
+    }
+    Err(format!(
+        "`{topic}` is no topic: names have at most {TOPIC_LETTERS_MAX} of the letters A-Z a-z 0-9 . _ -"
+    ))
 }
 
 pub(super) fn start(value: Value) -> Result<Start, String> {

@@ -28,8 +28,9 @@ impl Settings {
 /// Variables with one underscore where two belong, and what was meant; others of our prefix are somebody else's.
 pub(super) fn unused_variables(environment: &Environment) -> impl Iterator<Item = (&str, String)> {
     let meant = |rest: &str| {
-        ["KAFKA", "INPUT", "RULES", "PRIVACY", "METRICS", "WEB", "LOG"].into_iter().find_map(|table| {
-            let key = rest.strip_prefix(table)?.strip_prefix('_')?;
+        tables::TABLES.into_iter().find_map(|table| {
+            let table = table.to_uppercase();
+            let key = rest.strip_prefix(&table)?.strip_prefix('_')?;
             let is_known = tables::KEYS.iter().any(|known| known.eq_ignore_ascii_case(key));
             is_known.then(|| format!("AADSTREAM_{table}__{}", key.to_uppercase()))
         })

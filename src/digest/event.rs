@@ -6,7 +6,7 @@ use super::found::{Found, TimeSource};
 use super::time::{self, Millis};
 use crate::catalogue::Catalogue;
 use crate::code::Code;
-use crate::terms::{Kind, LogCategory};
+use crate::terms::{Kind, LogCategory, Severity};
 
 /// Where an event's message stood.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -29,6 +29,13 @@ const TEXT_BYTES: usize = 1024;
 
 /// Codes listed in one event; the counts have all of them.
 const MENTIONS: usize = 64;
+
+/// The JSON of one event is never longer.
+pub const BODY_BYTES: usize = 64 * 1024;
+
+/// What remains of a text, and how many of a list, where the whole would be too long.
+const SHORT_TEXT_BYTES: usize = 256;
+const SHORT_LIST: usize = 8;
 
 /// One event as it is written; absent rather than null.
 #[derive(Clone, Debug, Serialize)]
@@ -131,11 +138,17 @@ impl Facts {
 }
 
 fn cut(text: &str) -> String {
-    let mut end = text.len().min(TEXT_BYTES);
+    let mut text = text.to_owned();
+    shorten(&mut text, TEXT_BYTES);
+    text
+}
+
+fn shorten(text: &mut String, limit: usize) {
+    let mut end = text.len().min(limit);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    text[..end].to_owned()
+    text.truncate(end);
 }
 
 /// What events take from the configuration.
@@ -144,11 +157,13 @@ pub struct EventOptions {
     /// `external_url` of the pages, without a slash at its end; Microsoft's page per code without it.
     pub external_url: Option<String>,
     pub forward_ids: bool,
+    /// Less severe ones are no events for whoever asks.
+    pub min_severity: Severity,
 }
 
 impl Default for EventOptions {
     fn default() -> Self {
-        Self { external_url: None, forward_ids: true }
+        Self { external_url: None, forward_ids: true, min_severity: Severity::Info }
     }
 }
 
@@ -161,7 +176,8 @@ impl Event {
         catalogue: &Catalogue,
         options: &EventOptions,
     ) -> Option<Self> {
-        let diagnosis = found.diagnosis?;
+        let diagnosis =
+            found.diagnosis.filter(|diagnosis| diagnosis.verdict.severity >= options.min_severity)?;
         let rule = catalogue.rule(diagnosis.code);
         let variant = rule.and_then(|rule| rule.variant(diagnosis.variant));
         let (time, time_source) = match (found.time, source.timestamp_ms) {
@@ -206,6 +222,52 @@ impl Event {
             source,
             catalogue_version: catalogue.version().to_owned(),
         })
+    }
+}
+
+impl Event {
+    /// The event as JSON of at most [`BODY_BYTES`]. Texts are cut only if it would be longer: with control bytes in every
+    /// name, each of which takes six, or with rules of the operator's that have much to say.
+    pub fn body(&self) -> String {
+        let json = |event: &Self| serde_json::to_string(event).expect("an event is plain data");
+        let body = json(self);
+        if body.len() <= BODY_BYTES {
+            return body;
+        }
+        let mut short = self.clone();
+        short.fix.truncate(SHORT_LIST);
+        short.mentions.truncate(SHORT_LIST);
+        let facts = &mut short.facts;
+        let optional = [
+            &mut short.team,
+            &mut short.summary,
+            &mut short.runbook_url,
+            &mut short.reference_url,
+            &mut facts.error_name,
+            &mut facts.tenant_id,
+            &mut facts.app_id,
+            &mut facts.app_name,
+            &mut facts.service_principal_id,
+            &mut facts.resource,
+            &mut facts.credential_key_id,
+            &mut facts.workspace_id,
+            &mut facts.dataset_id,
+            &mut facts.refresh_id,
+            &mut facts.correlation_id,
+            &mut facts.request_id,
+        ];
+        let texts = optional.into_iter().flatten().chain(&mut short.fix).chain(&mut short.mentions);
+        texts.chain([&mut short.title]).for_each(|text| shorten(text, SHORT_TEXT_BYTES));
+        json(&short)
+    }
+
+    /// Events of one app, or of one dataset, stay in order by this key; others need none.
+    pub fn key(&self) -> Option<String> {
+        let pair = |of: &Option<String>, what: &Option<String>| {
+            what.as_ref().map(|what| format!("{}/{what}", of.as_deref().unwrap_or_default()))
+        };
+        let Facts { tenant_id, app_id, workspace_id, dataset_id, .. } = &self.facts;
+        pair(tenant_id, app_id).or_else(|| pair(workspace_id, dataset_id))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::event::Event;
 use super::fields::Fields;
 use super::found::{self, Found};
 use super::frame::token::is_json;
@@ -11,7 +12,7 @@ use super::scan::Scanner;
 use super::table::{Header, Row, Rows};
 use super::tally;
 use super::time::Millis;
-use super::{Digest, Framing, Held, Input, Middle, Position};
+use super::{Digest, Drain, EVENTS_HELD, Framing, Held, Input, Middle, Position, Reject};
 use crate::terms::{Kind, LogCategory, Reason};
 
 /// Pieces of one Kafka message: lines in it are entries, not messages.
@@ -33,6 +34,7 @@ impl Receiver for MessagePieces<'_, '_, '_> {
 pub(super) struct Pieces<'m, 'd> {
     middle: &'m Middle,
     digest: &'d mut Digest,
+    drain: &'d mut Drain<'d>,
     position: Position<'m>,
     timestamp_ms: Option<Millis>,
     /// A panic costs the piece it came from; only on the second try, after one happened.
@@ -41,19 +43,29 @@ pub(super) struct Pieces<'m, 'd> {
     used: u32,
     broken: tally::Rejections,
     first_broken: Option<Reason>,
+    /// The broken pieces themselves, where somebody wants them.
+    kept: Vec<(Reason, u32, Vec<u8>)>,
 }
 
 impl<'m, 'd> Pieces<'m, 'd> {
-    pub(super) fn new(middle: &'m Middle, input: &Input<'m>, isolate: bool, digest: &'d mut Digest) -> Self {
+    pub(super) fn new(
+        middle: &'m Middle,
+        input: &Input<'m>,
+        isolate: bool,
+        digest: &'d mut Digest,
+        drain: &'d mut Drain<'d>,
+    ) -> Self {
         Self {
             middle,
             digest,
+            drain,
             position: input.source,
             timestamp_ms: input.timestamp_ms,
             isolate,
             used: 0,
             broken: [0; Reason::ALL.len()],
             first_broken: None,
+            kept: Vec::new(),
         }
     }
 
@@ -66,14 +78,16 @@ impl<'m, 'd> Pieces<'m, 'd> {
         let alone = catch_unwind(AssertUnwindSafe(|| {
             let mut digest = Digest::default();
             let input = Input { payload: None, framing: Framing::Lines, timestamp_ms, source: position };
-            let mut pieces = Pieces::new(middle, &input, false, &mut digest);
+            let mut keep = |_: &mut Vec<Event>| {};
+            let mut pieces = Pieces::new(middle, &input, false, &mut digest, &mut keep);
             let is_json = pieces.record_bytes(bytes, sketch, ids);
-            let books = (pieces.used, pieces.broken, pieces.first_broken);
+            let books = (pieces.used, pieces.broken, pieces.first_broken, pieces.kept);
             (digest, books, is_json)
         }));
         match alone {
-            Ok((digest, (used, broken, first_broken), is_json)) => {
+            Ok((digest, (used, broken, first_broken, kept), is_json)) => {
                 self.digest.merge(digest);
+                self.kept.extend(kept);
                 self.used += used;
                 self.broken.iter_mut().zip(broken).for_each(|(ours, theirs)| *ours += theirs);
                 self.first_broken = self.first_broken.or(first_broken);
@@ -81,7 +95,7 @@ impl<'m, 'd> Pieces<'m, 'd> {
                 is_json
             }
             Err(_) => {
-                self.note_broken(Reason::Internal);
+                self.note_broken(Reason::Internal, bytes);
                 true
             }
         }
@@ -198,6 +212,9 @@ impl<'m, 'd> Pieces<'m, 'd> {
     fn count(&mut self, found: &Found<'_>) {
         let (middle, position, timestamp_ms) = (self.middle, self.position, self.timestamp_ms);
         middle.count(self.digest, found, timestamp_ms, || middle.source(&position, timestamp_ms));
+        if self.digest.events.len() >= EVENTS_HELD {
+            (self.drain)(&mut self.digest.events);
+        }
     }
 
     fn entry(&mut self, bytes: &[u8]) {
@@ -215,13 +232,21 @@ impl<'m, 'd> Pieces<'m, 'd> {
     }
 
     fn broken(&mut self, bytes: &[u8], reason: Reason) {
+        self.spelled(bytes, reason);
+        self.note_broken(reason, bytes);
+    }
+
+    /// Counts what rejected bytes spell.
+    fn spelled(&mut self, bytes: &[u8], reason: Reason) {
         let mut found = self.middle.reader().text(bytes, Some(reason));
         found.index = self.position.index;
-        self.note_broken(reason);
         self.count(&found);
     }
 
-    fn note_broken(&mut self, reason: Reason) {
+    fn note_broken(&mut self, reason: Reason, bytes: &[u8]) {
+        if self.middle.options.rejects {
+            self.kept.push((reason, self.position.index, bytes.to_vec()));
+        }
         self.broken[reason as usize] += 1;
         self.first_broken.get_or_insert(reason);
         self.position.index += 1;
@@ -229,7 +254,9 @@ impl<'m, 'd> Pieces<'m, 'd> {
 
     /// Rejects the message as a whole; what its bytes spell is still found.
     pub(super) fn reject_whole(&mut self, reason: Reason, bytes: &[u8]) {
-        self.broken(bytes, reason);
+        self.spelled(bytes, reason);
+        // Whoever wants the message itself has it.
+        self.note_broken(reason, &[]);
         if reason == Reason::NullPayload {
             self.end_message();
         }
@@ -239,14 +266,28 @@ impl<'m, 'd> Pieces<'m, 'd> {
     pub(super) fn end_message(&mut self) {
         self.digest.tally.messages += 1;
         match self.first_broken {
-            Some(reason) if self.used == 0 => self.digest.tally.reject_message(reason),
+            Some(reason) if self.used == 0 => {
+                self.digest.tally.reject_message(reason);
+                if self.middle.options.rejects {
+                    self.kept.clear();
+                    self.reject(reason, None);
+                }
+            }
             _ => self.end_elements(),
+        }
+        for (reason, index, bytes) in std::mem::take(&mut self.kept) {
+            self.reject(reason, Some((index, bytes)));
         }
         self.used = 0;
         self.broken = [0; Reason::ALL.len()];
         self.first_broken = None;
         self.position.offset += 1;
         self.position.index = 0;
+    }
+
+    fn reject(&mut self, reason: Reason, piece: Option<(u32, Vec<u8>)>) {
+        let Position { partition, offset, .. } = self.position;
+        self.digest.rejects.push(Reject { reason, partition, offset, piece });
     }
 
     /// Closes a piece of a message whose end comes later.

@@ -75,6 +75,9 @@ pub struct Families {
     pub lost: Arc<Table>,
     pub messages_rejected: Arc<Table>,
     pub records_rejected: Arc<Table>,
+    pub events_forwarded: Arc<Table>,
+    pub forward_failures: Arc<Table>,
+    pub dead_letters: Arc<Table>,
     pub dead_letters_skipped: Arc<Table>,
     pub commits: IntCounter,
     pub commit_failures: IntCounter,
@@ -299,6 +302,27 @@ impl Families {
                 topic_reasons,
                 "Broken pieces of messages that gave something else, by reason.",
             ),
+            events_forwarded: new.table(
+                COUNTER,
+                "aadstream_events_forwarded_total",
+                topic,
+                CLOSED_SETS,
+                "Enriched events that the output topic acknowledged.",
+            ),
+            forward_failures: new.table(
+                COUNTER,
+                "aadstream_forward_failures_total",
+                &["reason"],
+                CLOSED_SETS,
+                "Failed attempts to deliver an event or a dead letter; all but refused ones are repeated.",
+            ),
+            dead_letters: new.table(
+                COUNTER,
+                "aadstream_dead_letters_total",
+                &["reason"],
+                CLOSED_SETS,
+                "Dead letters that their topic or file took, by reason.",
+            ),
             dead_letters_skipped: new.table(
                 COUNTER,
                 "aadstream_dead_letters_skipped_total",
@@ -346,11 +370,13 @@ impl Families {
             ),
             assigned_partitions: new
                 .gauge("aadstream_assigned_partitions", "Partitions assigned to this process."),
-            paused_partitions: new
-                .gauge("aadstream_paused_partitions", "Partitions paused because too much is in flight."),
+            paused_partitions: new.gauge(
+                "aadstream_paused_partitions",
+                "Partitions paused because too much is in flight, or halted.",
+            ),
             in_flight_bytes: new.gauge(
                 "aadstream_in_flight_bytes",
-                "Bytes of messages taken from Kafka and not yet digested.",
+                "Bytes of messages not yet digested, and of events and dead letters not yet delivered.",
             ),
             source_delay: new.register(source_delay()),
             step_duration: new.register(step_duration()),
@@ -458,7 +484,7 @@ fn step_duration() -> HistogramVec {
         HistogramOpts::new("aadstream_step_duration_seconds", "Time that a batch spends in a step.")
             .buckets(buckets);
     let histogram = HistogramVec::new(options, &["step"]).expect("the name and the buckets are well formed");
-    for step in ["wait", "digest", "record", "commit"] {
+    for step in ["wait", "digest", "record", "send", "commit"] {
         let _shown_from_the_start = histogram.with_label_values(&[step]);
     }
     histogram

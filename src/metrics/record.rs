@@ -54,7 +54,9 @@ impl Metrics {
         {
             let table = if messages > 0 { &families.messages_rejected } else { &families.records_rejected };
             table.add(|key| _ = key.own(topic).own(reason.as_str()), messages + records);
-            families.dead_letters_skipped.add(|key| _ = key.own(reason.as_str()), messages + records);
+            if !self.unskipped.contains(&reason) {
+                families.dead_letters_skipped.add(|key| _ = key.own(reason.as_str()), messages + records);
+            }
         }
         let mut records = families.records.rows();
         for (category, outcomes) in LogCategory::ALL.iter().zip(&tally.records) {

@@ -1,8 +1,10 @@
 //! Gathers polled messages into batches, one a topic and worker.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{SendTimeoutError, Sender};
 use rdkafka::Message;
 use rdkafka::message::BorrowedMessage;
 
@@ -26,6 +28,8 @@ pub struct Batch<'c> {
 pub struct Batches<'c> {
     workers: Vec<Sender<Batch<'c>>>,
     open: Vec<(usize, Batch<'c>)>,
+    /// Full batches whose worker is busy, in order.
+    ready: VecDeque<(usize, Batch<'c>)>,
     topics: Vec<Arc<str>>,
     progress: Arc<Progress>,
     metrics: Arc<Metrics>,
@@ -33,7 +37,7 @@ pub struct Batches<'c> {
 
 impl<'c> Batches<'c> {
     pub fn new(workers: Vec<Sender<Batch<'c>>>, progress: Arc<Progress>, metrics: Arc<Metrics>) -> Self {
-        Self { workers, open: Vec::new(), topics: Vec::new(), progress, metrics }
+        Self { workers, open: Vec::new(), ready: VecDeque::new(), topics: Vec::new(), progress, metrics }
     }
 
     /// The one shared name of a topic.
@@ -72,20 +76,59 @@ impl<'c> Batches<'c> {
         batch.messages.push(message);
         if batch.bytes >= BATCH_BYTES || batch.messages.len() >= BATCH_MESSAGES {
             let (worker, batch) = self.open.swap_remove(at);
-            self.send(worker, batch);
+            self.close(worker, batch);
         }
     }
 
-    /// Hands everything over.
+    /// Closes all batches and hands over what can be handed over at once.
     pub fn flush(&mut self) {
         for (worker, batch) in std::mem::take(&mut self.open) {
-            self.send(worker, batch);
+            self.close(worker, batch);
         }
+        self.hand_over(Instant::now());
     }
 
-    fn send(&self, worker: usize, batch: Batch<'c>) {
+    fn close(&mut self, worker: usize, mut batch: Batch<'c>) {
+        let shares = batch.shares.len();
+        batch.shares.retain(|share| self.progress.generation(&share.partition) == Some(share.generation));
+        if batch.shares.len() < shares {
+            // Revoked or halted while the batch was filled: nothing of it shall be counted twice.
+            let is_ours = |message: &BorrowedMessage<'_>| {
+                batch.shares.iter().any(|share| share.partition.1 == message.partition())
+            };
+            batch.messages.retain(is_ours);
+            batch.bytes = batch.messages.iter().map(BorrowedMessage::payload_len).sum();
+        }
+        if batch.messages.is_empty() {
+            return;
+        }
         self.metrics.consumed(&batch.topic, batch.messages.len() as u64, batch.bytes as u64);
         self.progress.dispatch(&batch.shares, batch.bytes as u64);
-        self.workers[worker].send(batch).expect("workers live as long as the poll loop");
+        self.ready.push_back((worker, batch));
+    }
+
+    /// Gives closed batches to their workers, at most until `deadline`: a worker may wait for room on the way out, and
+    /// the poll loop must turn meanwhile. False if some are left.
+    pub fn hand_over(&mut self, deadline: Instant) -> bool {
+        while let Some((worker, batch)) = self.ready.pop_front() {
+            match self.workers[worker].send_deadline(batch, deadline) {
+                Ok(()) => {}
+                Err(SendTimeoutError::Timeout(batch)) => {
+                    self.ready.push_front((worker, batch));
+                    return false;
+                }
+                Err(SendTimeoutError::Disconnected(_)) => {
+                    unreachable!("workers live as long as the poll loop")
+                }
+            }
+        }
+        true
+    }
+}
+
+/// At the end nobody takes what is left; it will be read again.
+impl Drop for Batches<'_> {
+    fn drop(&mut self) {
+        self.progress.abandon(self.ready.iter().map(|(_, batch)| batch.bytes as u64).sum());
     }
 }

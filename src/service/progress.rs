@@ -1,10 +1,12 @@
-//! How far each assigned partition has been read, digested and committed.
+//! How far each assigned partition has been read, digested, delivered and committed.
 //!
-//! The poll loop dispatches messages, workers report them done, the poll loop commits. All batches of a partition go
-//! through one worker in order, so what is done is always a contiguous prefix. Reports carry the generation of the
+//! The poll loop dispatches messages, workers report them digested, acknowledgements settle what came of them, the poll
+//! loop commits. All batches of a partition go through one worker in order, and they wait in this order until what they
+//! sent out is acknowledged, so what may be committed is always a contiguous prefix. Reports carry the generation of the
 //! assignment they belong to: a late report of an earlier assignment moves nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -24,7 +26,12 @@ pub struct Progress {
 struct State {
     partitions: BTreeMap<TopicPartition, Partition>,
     generation: u64,
-    in_flight_bytes: u64,
+    /// Of messages that are not digested yet.
+    incoming_bytes: u64,
+    /// Of events and dead letters that are not acknowledged yet.
+    outgoing_bytes: u64,
+    /// Nobody waits any more.
+    is_closed: bool,
 }
 
 #[derive(Debug)]
@@ -34,11 +41,75 @@ struct Partition {
     batches: u32,
     /// Offset behind the last digested message.
     next_offset: Option<i64>,
+    /// Offset behind the last message before which everything is delivered.
+    delivered: Option<i64>,
+    /// Digested batches whose letters are on their way, in order, each with the offset behind it.
+    waiting: VecDeque<(Arc<Parcel>, i64)>,
+    /// The message in front of which the partition stops.
+    halted_at: Option<i64>,
     committed: Option<i64>,
     /// Kafka's time of the last digested message.
     timestamp_ms: Option<Millis>,
     /// Offset behind the last message of the log, as last heard.
     high: Option<i64>,
+}
+
+impl Partition {
+    /// The offset to commit, if it is not committed yet.
+    fn uncommitted(&self) -> Option<i64> {
+        let next = match (self.delivered?, self.halted_at) {
+            (delivered, Some(halted_at)) => delivered.min(halted_at),
+            (delivered, None) => delivered,
+        };
+        (self.committed != Some(next)).then_some(next)
+    }
+
+    /// Notes that all before `next_offset` is digested, and will be delivered with the parcel.
+    fn pass(&mut self, next_offset: i64, parcel: Option<&Arc<Parcel>>) {
+        match (parcel, self.waiting.back_mut()) {
+            (Some(parcel), _) => self.waiting.push_back((Arc::clone(parcel), next_offset)),
+            // Nothing of its own to wait for: it goes with its predecessor.
+            (None, Some((_, behind))) => *behind = next_offset.max(*behind),
+            (None, None) => self.delivered = self.delivered.max(Some(next_offset)),
+        }
+    }
+
+    /// Moves over parcels that are settled.
+    fn advance(&mut self) {
+        while let Some((parcel, behind)) = self.waiting.front()
+            && parcel.open.load(Ordering::Acquire) == 0
+        {
+            self.delivered = self.delivered.max(Some(*behind));
+            self.waiting.pop_front();
+        }
+    }
+
+    /// Whether everything read of it was digested and delivered, or never will be.
+    fn is_idle(&self) -> bool {
+        self.batches == 0 && (self.waiting.is_empty() || self.halted_at.is_some())
+    }
+}
+
+/// The letters that came of one batch; when all of them are acknowledged its messages may be committed.
+#[derive(Debug)]
+pub struct Parcel {
+    shares: Vec<Share>,
+    /// Letters without an acknowledgement; the worker that packs it counts as one.
+    open: AtomicUsize,
+}
+
+impl Parcel {
+    pub fn new(shares: Vec<Share>) -> Arc<Self> {
+        Arc::new(Self { shares, open: AtomicUsize::new(1) })
+    }
+
+    pub fn add(&self) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn shares(&self) -> &[Share] {
+        &self.shares
+    }
 }
 
 /// Part of a batch: what it holds of one partition.
@@ -75,6 +146,9 @@ impl Progress {
                 generation,
                 batches: 0,
                 next_offset,
+                delivered: next_offset,
+                waiting: VecDeque::new(),
+                halted_at: None,
                 committed: next_offset,
                 timestamp_ms: None,
                 high: None,
@@ -83,20 +157,15 @@ impl Progress {
         }
     }
 
-    /// Waits until the workers have reported everything of `partitions`, at most until `deadline`, and gives what is
-    /// to be committed of them. The partitions are forgotten.
+    /// Waits until everything of `partitions` is digested and delivered, at most until `deadline`, and gives what is to
+    /// be committed of them. The partitions are forgotten.
     pub fn revoke(&self, partitions: &[TopicPartition], deadline: Instant) -> Vec<(TopicPartition, i64)> {
         let mut state = self.wait_for(deadline, |state| {
-            let is_idle =
-                |partition| state.partitions.get(partition).is_none_or(|partition| partition.batches == 0);
-            partitions.iter().all(is_idle)
+            partitions.iter().all(|partition| state.partitions.get(partition).is_none_or(Partition::is_idle))
         });
         let mut commits = Vec::new();
         for partition in partitions {
-            if let Some(Partition { next_offset: Some(next), committed, .. }) =
-                state.partitions.remove(partition)
-                && committed != Some(next)
-            {
+            if let Some(next) = state.partitions.remove(partition).and_then(|state| state.uncommitted()) {
                 commits.push((partition.clone(), next));
             }
         }
@@ -107,18 +176,21 @@ impl Progress {
     pub fn reposition(&self, partition: &TopicPartition, next_offset: i64) {
         if let Some(partition) = self.lock().partitions.get_mut(partition) {
             partition.next_offset = Some(partition.next_offset.unwrap_or(0).max(next_offset));
+            partition.pass(next_offset, None);
         }
     }
 
-    /// The generation under which messages of `partition` are dispatched; `None` if it is not ours any more.
+    /// The generation under which messages of `partition` are dispatched; `None` if it is not ours any more, or halted.
     pub fn generation(&self, partition: &TopicPartition) -> Option<u64> {
-        self.lock().partitions.get(partition).map(|partition| partition.generation)
+        let state = self.lock();
+        let partition = state.partitions.get(partition).filter(|partition| partition.halted_at.is_none());
+        partition.map(|partition| partition.generation)
     }
 
     /// Notes a batch on its way to a worker.
     pub fn dispatch(&self, shares: &[Share], bytes: u64) {
         let mut state = self.lock();
-        state.in_flight_bytes += bytes;
+        state.incoming_bytes += bytes;
         for share in shares {
             if let Some(partition) = state.current(share) {
                 partition.batches += 1;
@@ -126,27 +198,85 @@ impl Progress {
         }
     }
 
-    /// Notes a batch that was digested and counted.
-    pub fn done(&self, shares: &[Share], bytes: u64) {
+    /// Notes a batch that was digested and counted; what it has to send out goes into the parcel.
+    pub fn digested(&self, shares: &[Share], bytes: u64, parcel: Option<&Arc<Parcel>>) {
         let mut state = self.lock();
-        state.in_flight_bytes -= bytes;
+        state.incoming_bytes -= bytes;
         for share in shares {
             if let Some(partition) = state.current(share) {
                 partition.batches -= 1;
                 partition.next_offset = Some(partition.next_offset.unwrap_or(0).max(share.next_offset));
                 partition.timestamp_ms = share.timestamp_ms.or(partition.timestamp_ms);
+                partition.pass(share.next_offset, parcel);
             }
         }
         drop(state);
         self.changed.notify_all();
     }
 
-    /// What was digested and not committed yet.
-    pub fn uncommitted(&self) -> Vec<(TopicPartition, i64)> {
-        let differs = |(key, partition): (&TopicPartition, &Partition)| match partition.next_offset {
-            Some(next) if partition.committed != Some(next) => Some((key.clone(), next)),
-            _ => None,
+    /// Notes the bytes of a letter on its way out; waits, as long as it takes, while `limit` bytes are on their way
+    /// already. False after [`Progress::close`]: then nothing is sent any more.
+    pub fn send(&self, bytes: u64, limit: u64) -> bool {
+        let mut state = self.lock();
+        while state.outgoing_bytes >= limit && !state.is_closed {
+            state = self.changed.wait(state).expect("no code panics while it holds this lock");
+        }
+        state.outgoing_bytes += bytes;
+        !state.is_closed
+    }
+
+    /// Forgets messages that no worker will get any more.
+    pub fn abandon(&self, bytes: u64) {
+        self.lock().incoming_bytes -= bytes;
+        self.changed.notify_all();
+    }
+
+    /// Forgets the bytes of a letter that is not on its way any more.
+    pub fn release(&self, bytes: u64) {
+        self.lock().outgoing_bytes -= bytes;
+        self.changed.notify_all();
+    }
+
+    /// Notes that one letter of the parcel needs no more care, or that its worker has packed the last one.
+    pub fn settle(&self, parcel: &Parcel) {
+        if parcel.open.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return;
+        }
+        let mut state = self.lock();
+        for share in &parcel.shares {
+            if let Some(partition) = state.current(share) {
+                partition.advance();
+            }
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Stops a partition in front of a message; nothing behind it is committed or read. False if it is not ours.
+    pub fn halt(&self, partition: &TopicPartition, generation: u64, offset: i64) -> bool {
+        let mut state = self.lock();
+        let Some(found) = state.partitions.get_mut(partition).filter(|found| found.generation == generation)
+        else {
+            return false;
         };
+        found.halted_at = Some(found.halted_at.map_or(offset, |earlier| earlier.min(offset)));
+        drop(state);
+        self.changed.notify_all();
+        true
+    }
+
+    /// Partitions that stand still, and in front of which message.
+    pub fn halted(&self) -> Vec<(TopicPartition, i64)> {
+        let state = self.lock();
+        let halted =
+            |(key, partition): (&TopicPartition, &Partition)| Some((key.clone(), partition.halted_at?));
+        state.partitions.iter().filter_map(halted).collect()
+    }
+
+    /// What was delivered and not committed yet.
+    pub fn uncommitted(&self) -> Vec<(TopicPartition, i64)> {
+        let differs =
+            |(key, partition): (&TopicPartition, &Partition)| Some((key.clone(), partition.uncommitted()?));
         self.lock().partitions.iter().filter_map(differs).collect()
     }
 
@@ -181,24 +311,34 @@ impl Progress {
     }
 
     pub fn in_flight_bytes(&self) -> u64 {
-        self.lock().in_flight_bytes
+        self.lock().in_flight_bytes()
     }
 
     /// Waits until less than `limit` bytes are in flight; false if that took until `deadline`.
     pub fn wait_for_room(&self, limit: u64, deadline: Instant) -> bool {
-        self.wait_for(deadline, |state| state.in_flight_bytes < limit).in_flight_bytes < limit
+        self.wait_for(deadline, |state| state.in_flight_bytes() < limit).in_flight_bytes() < limit
     }
 
     /// Waits until nothing is in flight; false if that took until `deadline`.
     pub fn wait_until_idle(&self, deadline: Instant) -> bool {
-        self.wait_for(deadline, |state| state.in_flight_bytes == 0).in_flight_bytes == 0
+        self.wait_for(deadline, |state| state.in_flight_bytes() == 0).in_flight_bytes() == 0
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.lock().is_closed
+    }
+
+    /// Ends every wait, for good.
+    pub fn close(&self) {
+        self.lock().is_closed = true;
+        self.changed.notify_all();
     }
 
     fn wait_for(&self, deadline: Instant, mut ready: impl FnMut(&State) -> bool) -> MutexGuard<'_, State> {
         let mut state = self.lock();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            if ready(&state) || left == Duration::ZERO {
+            if ready(&state) || state.is_closed || left == Duration::ZERO {
                 return state;
             }
             state =
@@ -208,6 +348,10 @@ impl Progress {
 }
 
 impl State {
+    fn in_flight_bytes(&self) -> u64 {
+        self.incoming_bytes + self.outgoing_bytes
+    }
+
     /// The partition of a share, unless it was revoked or assigned anew since.
     fn current(&mut self, share: &Share) -> Option<&mut Partition> {
         self.partitions.get_mut(&share.partition).filter(|partition| partition.generation == share.generation)
@@ -235,7 +379,7 @@ mod tests {
         let batch = [share(&progress, 0, 9)];
         progress.dispatch(&batch, 100);
         assert_eq!((progress.uncommitted(), progress.in_flight_bytes()), (vec![], 100));
-        progress.done(&batch, 100);
+        progress.digested(&batch, 100, None);
         assert_eq!((progress.uncommitted(), progress.in_flight_bytes()), (vec![(partition(0), 9)], 0));
         progress.committed(&partition(0), 9);
         assert_eq!(progress.uncommitted(), vec![]);
@@ -249,7 +393,7 @@ mod tests {
         progress.dispatch(&late, 10);
         assert_eq!(progress.revoke(&[partition(0)], Instant::now()), vec![]);
         progress.assign([(partition(0), Some(20))]);
-        progress.done(&late, 10);
+        progress.digested(&late, 10, None);
         assert_eq!((progress.positions(), progress.in_flight_bytes()), (vec![(partition(0), Some(20))], 0));
     }
 
@@ -261,11 +405,81 @@ mod tests {
         progress.dispatch(&batch, 1);
         let worker = {
             let progress = Arc::clone(&progress);
-            std::thread::spawn(move || progress.done(&batch, 1))
+            std::thread::spawn(move || progress.digested(&batch, 1, None))
         };
         let commits = progress.revoke(&[partition(0)], Instant::now() + Duration::from_secs(30));
         worker.join().unwrap();
         assert_eq!((commits, progress.positions()), (vec![(partition(0), 7)], vec![]));
+    }
+
+    #[test]
+    fn what_is_delivered_out_of_order_is_committed_in_order() {
+        let progress = Progress::default();
+        progress.assign([(partition(0), Some(0))]);
+        let batches: Vec<_> = [10, 20, 30].map(|next| vec![share(&progress, 0, next)]).into();
+        let parcels: Vec<_> = batches.iter().map(|shares| Parcel::new(shares.clone())).collect();
+        for (shares, parcel) in batches.iter().zip(&parcels) {
+            progress.dispatch(shares, 1);
+            progress.digested(shares, 1, Some(parcel));
+        }
+        // A batch without letters goes with the one before it.
+        let last = [share(&progress, 0, 33)];
+        progress.dispatch(&last, 1);
+        progress.digested(&last, 1, None);
+        parcels[1].add();
+        progress.settle(&parcels[2]);
+        assert_eq!(progress.uncommitted(), vec![], "the first is still on its way");
+        progress.settle(&parcels[0]);
+        progress.settle(&parcels[1]);
+        assert_eq!(
+            progress.uncommitted(),
+            vec![(partition(0), 10)],
+            "one letter of the second is on its way"
+        );
+        progress.settle(&parcels[1]);
+        assert_eq!(progress.uncommitted(), vec![(partition(0), 33)]);
+    }
+
+    #[test]
+    fn a_halted_partition_is_committed_up_to_its_stone() {
+        let progress = Progress::default();
+        progress.assign([(partition(0), Some(5)), (partition(1), Some(5))]);
+        let [stone, other] = [share(&progress, 0, 20), share(&progress, 1, 20)];
+        let batch = [stone.clone(), other];
+        progress.dispatch(&batch, 1);
+        assert!(progress.halt(&stone.partition, stone.generation, 12));
+        assert!(progress.halt(&stone.partition, stone.generation, 15));
+        progress.digested(&batch, 1, None);
+        assert_eq!(progress.uncommitted(), vec![(partition(0), 12), (partition(1), 20)]);
+        assert_eq!((progress.generation(&partition(0)), progress.halted()), (None, vec![(partition(0), 12)]));
+        progress.committed(&partition(0), 12);
+        assert_eq!(progress.uncommitted(), vec![(partition(1), 20)]);
+        assert!(!progress.halt(&stone.partition, stone.generation + 1, 0), "of another assignment");
+    }
+
+    #[test]
+    fn a_revoke_waits_for_deliveries_until_its_deadline() {
+        let progress = Progress::default();
+        progress.assign([(partition(0), Some(0))]);
+        let batch = [share(&progress, 0, 7)];
+        let parcel = Parcel::new(batch.to_vec());
+        progress.dispatch(&batch, 1);
+        progress.digested(&batch, 1, Some(&parcel));
+        assert_eq!(progress.revoke(&[partition(0)], Instant::now() + Duration::from_millis(20)), vec![]);
+        progress.settle(&parcel);
+        assert_eq!(progress.uncommitted(), vec![], "it is not ours any more");
+    }
+
+    #[test]
+    fn what_is_on_its_way_out_takes_room() {
+        let progress = Progress::default();
+        assert!(progress.send(100, 1));
+        assert!(!progress.wait_for_room(100, Instant::now()));
+        progress.release(1);
+        assert!(progress.wait_for_room(100, Instant::now()));
+        assert!(!progress.wait_until_idle(Instant::now()));
+        progress.close();
+        assert!(!progress.send(1, 1), "after the end nothing waits, and nothing is sent");
     }
 
     #[test]

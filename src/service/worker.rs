@@ -1,17 +1,24 @@
-//! Digests batches and counts what they say.
+//! Digests batches, counts what they say, and sends out what has to leave: in this order, so that nothing delays counting.
 
+use std::sync::Arc;
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, bounded};
 use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, Headers};
+use tracing::error;
 
 use super::Service;
 use super::batch::{Batch, Batches};
 use super::context::now_ms;
+use super::outbox::Outbox;
+use super::outbox::letter::Letter;
+use super::progress::Parcel;
+use crate::config::Policy;
+use crate::digest::event::Event;
 use crate::digest::frame::EnvelopeIds;
-use crate::digest::{Framing, Held, Input, Position};
+use crate::digest::{Digest, Framing, Held, Input, Position, Reject};
 use crate::terms::Kind;
 use crate::window::Old;
 
@@ -22,13 +29,14 @@ const WAITING: usize = 4;
 pub fn spawn<'scope, 'env, 'c: 'scope>(
     scope: &'scope Scope<'scope, 'env>,
     service: &'scope Service,
+    outbox: Option<&'scope Outbox>,
     count: usize,
 ) -> (Batches<'c>, Vec<ScopedJoinHandle<'scope, ()>>) {
     let (senders, workers) = (0..count)
         .map(|number| {
             let (batch_tx, batch_rx) = bounded(WAITING);
             let thread = std::thread::Builder::new().name(format!("digest-{number}"));
-            let worker = thread.spawn_scoped(scope, move || work(service, &batch_rx));
+            let worker = thread.spawn_scoped(scope, move || work(service, outbox, &batch_rx));
             (batch_tx, worker.expect("the system gives a service a few threads"))
         })
         .unzip();
@@ -36,21 +44,40 @@ pub fn spawn<'scope, 'env, 'c: 'scope>(
     (batches, workers)
 }
 
-fn work(service: &Service, batches: &Receiver<Batch<'_>>) {
+fn work(service: &Service, outbox: Option<&Outbox>, batches: &Receiver<Batch<'_>>) {
     for batch in batches {
-        digest(service, &batch);
-        service.progress.done(&batch.shares, batch.bytes as u64);
+        let mut sending = outbox.map(|outbox| Sending::new(outbox, &batch));
+        let digest = digest(service, &batch, sending.as_mut());
+        halt(service, &batch, &digest);
+        let parcel = sending.as_ref().map(|sending| &sending.parcel);
+        service.progress.digested(&batch.shares, batch.bytes as u64, parcel);
         let now = now_ms();
         for share in &batch.shares {
             service.metrics.last_progress(&share.partition.0, share.partition.1, now);
         }
+        if let Some(mut sending) = sending {
+            let started = Instant::now();
+            sending.events(&digest.events);
+            let keeps =
+                |reject: &&Reject| service.settings.dead_letters.policy(reject.reason) == Policy::Keep;
+            digest.rejects.iter().filter(keeps).for_each(|reject| sending.dead_letter(reject));
+            sending.finish();
+            service.metrics.step("send", started.elapsed());
+        }
     }
 }
 
-fn digest(service: &Service, batch: &Batch<'_>) {
+/// Counts what the batch says and gives what has to leave.
+fn digest(service: &Service, batch: &Batch<'_>, mut sending: Option<&mut Sending<'_, '_>>) -> Digest {
     let started = Instant::now();
     let inputs: Vec<Input<'_>> = batch.messages.iter().map(|message| input(&batch.topic, message)).collect();
-    let mut digest = service.middle.digest(&inputs);
+    // Very many events do not wait until their batch is counted: they would not fit into memory.
+    let mut digest = service.middle.digest_draining(&inputs, &mut |events| {
+        if let Some(sending) = &mut sending {
+            sending.events(events);
+            events.clear();
+        }
+    });
     if !digest.held.is_empty() {
         let now = now_ms();
         let mut window = service.window.lock().expect("no code panics while it holds this lock");
@@ -61,6 +88,65 @@ fn digest(service: &Service, batch: &Batch<'_>) {
     service.metrics.step("digest", digested - started);
     service.metrics.record(&digest.tally, &batch.topic);
     service.metrics.step("record", digested.elapsed());
+    digest
+}
+
+/// What leaves of one batch.
+struct Sending<'o, 'b> {
+    outbox: &'o Outbox,
+    batch: &'b Batch<'b>,
+    parcel: Arc<Parcel>,
+    /// False at the end of the service: then the rest is not sent, and the batch is read again.
+    is_whole: bool,
+}
+
+impl<'o, 'b> Sending<'o, 'b> {
+    fn new(outbox: &'o Outbox, batch: &'b Batch<'b>) -> Self {
+        Self { outbox, batch, parcel: Parcel::new(batch.shares.clone()), is_whole: true }
+    }
+
+    fn events(&mut self, events: &[Event]) {
+        for event in events {
+            let (letter, paper) = Letter::event(&self.parcel, event);
+            self.is_whole = self.is_whole && self.outbox.send(letter, paper);
+        }
+    }
+
+    fn dead_letter(&mut self, reject: &Reject) {
+        let is_its = |message: &&BorrowedMessage<'_>| {
+            (message.partition(), message.offset()) == (reject.partition, reject.offset)
+        };
+        let message = self.batch.messages.iter().find(is_its).expect("what is rejected was read");
+        let (letter, paper) = Letter::dead(&self.parcel, reject, message);
+        self.is_whole = self.is_whole && self.outbox.send(letter, paper);
+    }
+
+    /// Lets the batch be committed once all of it is acknowledged.
+    fn finish(self) {
+        if self.is_whole {
+            self.outbox.settle(&self.parcel);
+        }
+    }
+}
+
+/// Stops partitions in front of what the operator wants to look at first.
+fn halt(service: &Service, batch: &Batch<'_>, digest: &Digest) {
+    let dead_letters = &service.settings.dead_letters;
+    for reject in digest.rejects.iter().filter(|reject| dead_letters.policy(reject.reason) == Policy::Halt) {
+        let Some(share) = batch.shares.iter().find(|share| share.partition.1 == reject.partition) else {
+            continue;
+        };
+        if service.progress.halt(&share.partition, share.generation, reject.offset) {
+            let (topic, partition) = &share.partition;
+            error!(
+                topic = &**topic,
+                partition,
+                offset = reject.offset,
+                reason = reject.reason.as_str(),
+                "partition halted; [dead_letters] policy says so"
+            );
+        }
+    }
 }
 
 fn input<'a>(topic: &'a str, message: &'a BorrowedMessage<'_>) -> Input<'a> {

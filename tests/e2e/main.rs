@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test program")]
 
+mod forward;
 mod messages;
 mod support;
 
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use messages::{activity_run, batch, failure, refresh, sign_in, text};
 use support::{
-    Broker, Config, Message, PATIENCE, Prometheus, Rig, Service, free_port, now_ms, unique, wait_until,
+    Broker, Config, Message, PATIENCE, Prometheus, Rig, Service, free_port, now_ms, sum, unique, wait_until,
 };
 
 const PROCESSED: &str = "aadstream_messages_processed_total";
@@ -20,10 +21,6 @@ const EVENTS: &str = "aadstream_events_total";
 /// `[kafka] shutdown_timeout_seconds` by default, and the second that ending a process may take.
 const SHUTDOWN: Duration = Duration::from_secs(16);
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
-
-fn sum(offsets: &[i64]) -> u64 {
-    offsets.iter().map(|&offset| u64::try_from(offset).expect("offsets are not negative")).sum()
-}
 
 // ---------------------------------------------------------------------------------------------------------------
 // Counting

@@ -19,9 +19,10 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{BorrowedMessage, Header, Headers};
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{Message as _, Offset, TopicPartitionList};
 use tempfile::TempDir;
 
 /// Long enough for a group to form on a busy machine of two cores; a test that waits so long has failed.
@@ -186,9 +187,18 @@ impl Broker {
 
     /// Stops the process where it stands; connections stay open and nothing answers.
     pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
         assert!(self.own.is_some(), "the shared broker must go on");
         let pid = fs::read_to_string(self.dir.join("pid")).expect("the broker runs");
-        signal(pid.trim().parse().expect("a pid"), "STOP");
+        signal(pid.trim().parse().expect("a pid"), name);
     }
 
     pub fn ca(&self) -> PathBuf {
@@ -211,7 +221,14 @@ impl Broker {
     }
 
     pub fn create_topic(&self, topic: &str, partitions: i32) {
-        let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        self.create_topic_with(topic, partitions, &[]);
+    }
+
+    pub fn create_topic_with(&self, topic: &str, partitions: i32, configs: &[(&str, &str)]) {
+        let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        for (key, value) in configs {
+            new = new.set(key, value);
+        }
         let created =
             block_on(self.admin().create_topics([&new], &AdminOptions::new())).expect("topics are created");
         for result in created {
@@ -285,6 +302,21 @@ impl Broker {
             .collect()
     }
 
+    /// Everything that is in a topic now.
+    pub fn read_all(&self, topic: &str) -> Vec<Record> {
+        let mut config = self.client();
+        config.set("group.id", unique("reader")).set("fetch.message.max.bytes", "80000000");
+        let consumer: BaseConsumer = config.create().expect("a client");
+        let mut assignment = TopicPartitionList::new();
+        for partition in Self::partitions(&consumer, topic) {
+            assignment.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
+        }
+        consumer.assign(&assignment).expect("partitions are assigned");
+        (0..sum(&self.ends(topic)))
+            .map(|_| Record::of(&consumer.poll(PATIENCE).expect("a message comes").expect("it can be read")))
+            .collect()
+    }
+
     fn partitions(client: &BaseConsumer, topic: &str) -> Vec<i32> {
         let metadata =
             client.fetch_metadata(Some(topic), Duration::from_secs(10)).expect("the broker tells topics");
@@ -299,6 +331,36 @@ impl Broker {
         wait_until(&format!("{group} commits the ends of {topic}"), PATIENCE, || {
             (self.committed(group, topic) == self.ends(topic)).then_some(())
         });
+    }
+}
+
+pub fn sum(offsets: &[i64]) -> u64 {
+    offsets.iter().map(|&offset| u64::try_from(offset).expect("offsets are not negative")).sum()
+}
+
+/// A message of an output topic.
+#[derive(Debug)]
+pub struct Record {
+    pub key: Option<Vec<u8>>,
+    pub payload: Option<Vec<u8>>,
+    pub headers: BTreeMap<String, String>,
+}
+
+impl Record {
+    fn of(message: &BorrowedMessage<'_>) -> Self {
+        let text = |header: Header<'_, &[u8]>| {
+            let value = header.value.map(|value| String::from_utf8_lossy(value).into_owned());
+            (header.key.to_owned(), value.unwrap_or_default())
+        };
+        Self {
+            key: message.key().map(<[u8]>::to_vec),
+            payload: message.payload().map(<[u8]>::to_vec),
+            headers: message.headers().into_iter().flat_map(Headers::iter).map(text).collect(),
+        }
+    }
+
+    pub fn header(&self, key: &str) -> &str {
+        self.headers.get(key).map_or("", String::as_str)
     }
 }
 
@@ -364,13 +426,16 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 pub struct Config {
     kafka: BTreeMap<String, String>,
     options: BTreeMap<String, String>,
+    /// Other tables: head, key, value.
+    others: Vec<(String, String, String)>,
     env: Vec<(String, String)>,
 }
 
 impl Config {
     /// Reads one topic as a group of the same name.
     pub fn new(brokers: &str, topic: &str) -> Self {
-        let config = Self { kafka: BTreeMap::new(), options: BTreeMap::new(), env: Vec::new() };
+        let config =
+            Self { kafka: BTreeMap::new(), options: BTreeMap::new(), others: Vec::new(), env: Vec::new() };
         config
             .kafka("brokers", brokers)
             .kafka_raw("topics", &format!("[{topic:?}]"))
@@ -397,6 +462,16 @@ impl Config {
         self
     }
 
+    /// A text in another table.
+    pub fn set(self, table: &str, key: &str, value: &str) -> Self {
+        self.set_raw(table, key, &format!("{value:?}"))
+    }
+
+    pub fn set_raw(mut self, table: &str, key: &str, value: &str) -> Self {
+        self.others.push((table.to_owned(), key.to_owned(), value.to_owned()));
+        self
+    }
+
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
         self
@@ -412,6 +487,11 @@ impl Config {
         };
         table("kafka", &self.kafka);
         table("kafka.options", &self.options);
+        let mut others: BTreeMap<&str, BTreeMap<String, String>> = BTreeMap::new();
+        for (head, key, value) in &self.others {
+            others.entry(head).or_default().insert(key.clone(), value.clone());
+        }
+        others.iter().for_each(|(head, keys)| table(head, keys));
         table("metrics", &BTreeMap::from([("birth_hold_seconds".to_owned(), "0".to_owned())]));
         table("web", &BTreeMap::from([("listen".to_owned(), format!("{listen:?}"))]));
         toml

@@ -4,6 +4,7 @@
 
 mod demo;
 mod explain;
+mod forward;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod laws;

@@ -40,6 +40,7 @@ fn exposition() -> String {
     let metrics =
         Metrics::new(&catalogue, MetricsOptions { birth_hold: Duration::ZERO, ..MetricsOptions::default() });
     metrics.declare_topic("topic");
+    metrics.declare_forwarding("out");
     metrics.record(&digest(&middle).tally, "topic");
     metrics.lag("topic", 0, 5, 1000);
     metrics.last_commit("topic", 0, 1000);

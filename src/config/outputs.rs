@@ -1,0 +1,204 @@
+//! `[forward]` and `[dead_letters]`: what leaves besides metrics, and where to.
+
+use regex_lite::Regex;
+
+use super::producer::refusal;
+use super::read::{Notes, Section, optional, word};
+use super::source::{Item, Origin, Table, Value};
+use super::tables::{read_options, severity_word};
+use super::values::{brokers, topic};
+use super::{DeadLetters, Destination, Forward, Policy, Settings};
+use crate::catalogue::problem::did_you_mean;
+use crate::terms::Reason;
+
+pub(super) const POLICIES: [(&str, Policy); 3] =
+    [("skip", Policy::Skip), ("dlq", Policy::Keep), ("halt", Policy::Halt)];
+
+pub(super) fn read_forward(table: Table, notes: &mut Notes<'_>) -> Forward {
+    let defaults = Forward::default();
+    let mut section = Section::new("forward", table, notes);
+    let forward = Forward {
+        topic: section.take("topic", None, topic),
+        min_severity: section.take("min_severity", defaults.min_severity, severity_word),
+        brokers: section.take("brokers", defaults.brokers, |value| match optional(value.clone()) {
+            Ok(None) => Ok(String::new()),
+            _ => brokers(value),
+        }),
+        ..defaults
+    };
+    section.take("delivery", (), |value| {
+        let exactly_once =
+            "exactly_once is not in this version; events have ids by which a reader tells copies";
+        let is_served = word(&[("at_least_once", true), ("exactly_once", false)])(value)?;
+        if is_served { Ok(()) } else { Err(exactly_once.to_owned()) }
+    });
+    let options = section.take_table("options");
+    section.finish();
+    Forward { options: read_options("forward.options", options, refusal, notes), ..forward }
+}
+
+pub(super) fn read_dead_letters(table: Table, notes: &mut Notes<'_>) -> DeadLetters {
+    let mut section = Section::new("dead_letters", table, notes);
+    let policy = section.take("policy", Policy::default(), word(&POLICIES));
+    let topic = section.take("topic", None, topic);
+    let file = section.take("file", None, optional);
+    let by_reason = section.take_table("policies");
+    let origin = section.notes.origins.get("dead_letters.file").cloned().unwrap_or_default();
+    section.finish();
+    if topic.is_some() && file.is_some() {
+        origin.report(
+            &mut notes.problems,
+            "cannot use `dead_letters.file` beside `dead_letters.topic`: keep one",
+        );
+    }
+    let destination = topic.map(Destination::Topic).or(file.map(|file| Destination::File(file.into())));
+    DeadLetters { policy, destination, policies: read_policies(by_reason, notes) }
+}
+
+/// `[dead_letters.policies]`: a policy by reason.
+fn read_policies(table: Table, notes: &mut Notes<'_>) -> Vec<(Reason, Policy)> {
+    let mut policies = Vec::new();
+    for (key, Item { value, origin }) in table {
+        let reason = Reason::parse(&key).ok_or_else(|| {
+            let reasons: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+            let near = did_you_mean(&key, reasons.iter().copied());
+            format!("no such reason; there are {}{near}", reasons.join(", "))
+        });
+        match reason.and_then(|reason| Ok((reason, policy(value)?))) {
+            Ok(entry) => {
+                notes.origins.insert(format!("dead_letters.policies.{key}"), origin);
+                policies.push(entry);
+            }
+            Err(message) => {
+                let message = format!("cannot use `dead_letters.policies.{key}`: {message}");
+                origin.report(&mut notes.problems, message);
+            }
+        }
+    }
+    policies
+}
+
+fn policy(value: Value) -> Result<Policy, String> {
+    word(&POLICIES)(value)
+}
+
+impl Settings {
+    /// Outputs that cannot work.
+    pub(super) fn find_output_problems(&self) -> Vec<(Origin, String)> {
+        let mut problems = Vec::new();
+        let DeadLetters { destination, policy, policies } = &self.dead_letters;
+        if destination.is_none() {
+            let mut keeping = Vec::new();
+            if *policy == Policy::Keep {
+                keeping.push("dead_letters.policy".to_owned());
+            }
+            let kept = policies.iter().filter(|(_, policy)| *policy == Policy::Keep);
+            keeping.extend(kept.map(|(reason, _)| format!("dead_letters.policies.{reason}")));
+            for key in keeping {
+                let message =
+                    format!("cannot use `{key}`: set `topic` or `file` in [dead_letters] to say where");
+                problems.push((self.origin(&key), message));
+            }
+        }
+        let dead_topic = match destination {
+            Some(Destination::Topic(topic)) => Some(topic),
+            _ => None,
+        };
+        if self.forward.topic.is_some() && self.forward.topic.as_ref() == dead_topic {
+            let message =
+                "cannot use `dead_letters.topic`: events go there; give dead letters a topic of their own";
+            problems.push((self.origin("dead_letters.topic"), message.to_owned()));
+        }
+        // On another cluster the same name is another topic.
+        if self.forward.brokers.is_empty() {
+            let outputs =
+                [("forward.topic", self.forward.topic.as_ref()), ("dead_letters.topic", dead_topic)];
+            for (key, topic) in outputs {
+                if topic.is_some_and(|topic| self.reads(topic)) {
+                    let message = format!(
+                        "cannot use `{key}`: [kafka] topics reads it, what is written would come back"
+                    );
+                    problems.push((self.origin(key), message));
+                }
+            }
+        }
+        problems
+    }
+
+    /// Whether `[kafka] topics` names or matches this topic.
+    fn reads(&self, topic: &str) -> bool {
+        let matches = |pattern: &str| Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(topic));
+        self.kafka.topics.iter().any(|name| if name.starts_with('^') { matches(name) } else { name == topic })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Environment;
+    use crate::terms::Severity;
+
+    fn load<const N: usize>(pairs: [(&str, &str); N]) -> Result<Settings, String> {
+        let mut environment =
+            vec![("AADSTREAM_KAFKA__BROKERS", "h:9092"), ("AADSTREAM_KAFKA__TOPICS", "signin,^logs-.*")];
+        environment.extend(pairs);
+        Settings::load_with(None, &Environment::of(environment), true).map_err(|error| error.to_string())
+    }
+
+    #[track_caller]
+    fn check_refused<const N: usize>(pairs: [(&str, &str); N], expected: &str) {
+        let error = load(pairs).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn nothing_leaves_by_default() {
+        let settings = load([]).unwrap();
+        assert_eq!((settings.forward.topic, settings.forward.min_severity), (None, Severity::Low));
+        assert_eq!(settings.dead_letters, DeadLetters::default());
+        assert_eq!(DeadLetters::default().policy(Reason::Empty), Policy::Skip);
+    }
+
+    #[test]
+    fn a_reason_may_have_a_policy_of_its_own() {
+        let settings = load([
+            ("AADSTREAM_DEAD_LETTERS__POLICY", "dlq"),
+            ("AADSTREAM_DEAD_LETTERS__TOPIC", "dead"),
+            ("AADSTREAM_DEAD_LETTERS__POLICIES__INTERNAL", "halt"),
+        ]);
+        let letters = settings.unwrap().dead_letters;
+        assert_eq!(letters.policy(Reason::Internal), Policy::Halt);
+        assert_eq!(letters.policy(Reason::Empty), Policy::Keep);
+        check_refused(
+            [("AADSTREAM_DEAD_LETTERS__POLICIES__INVALID_JSN", "halt")],
+            "cannot use `dead_letters.policies.invalid_jsn`: no such reason; there are empty, null_payload, \
+             invalid_json, invalid_utf8, too_large, too_deep, bad_compression, unknown_shape, internal; did you mean \
+             `invalid_json`?",
+        );
+    }
+
+    #[test]
+    fn what_is_kept_needs_a_place() {
+        let place = "set `topic` or `file` in [dead_letters] to say where";
+        check_refused([("AADSTREAM_DEAD_LETTERS__POLICY", "dlq")], place);
+        check_refused([("AADSTREAM_DEAD_LETTERS__POLICIES__EMPTY", "dlq")], place);
+        check_refused(
+            [("AADSTREAM_DEAD_LETTERS__TOPIC", "dead"), ("AADSTREAM_DEAD_LETTERS__FILE", "/tmp/dead")],
+            "AADSTREAM_DEAD_LETTERS__FILE: cannot use `dead_letters.file` beside `dead_letters.topic`: keep one",
+        );
+    }
+
+    #[test]
+    fn nothing_is_written_where_it_is_read() {
+        let back = "what is written would come back";
+        check_refused([("AADSTREAM_FORWARD__TOPIC", "signin")], back);
+        check_refused([("AADSTREAM_DEAD_LETTERS__TOPIC", "logs-dead")], back);
+        let other = [("AADSTREAM_FORWARD__TOPIC", "signin"), ("AADSTREAM_FORWARD__BROKERS", "other:9092")];
+        load(other).unwrap();
+        check_refused(
+            [("AADSTREAM_FORWARD__TOPIC", "out"), ("AADSTREAM_DEAD_LETTERS__TOPIC", "out")],
+            "give dead letters a topic of their own",
+        );
+        check_refused([("AADSTREAM_FORWARD__TOPIC", "a b")], "`a b` is no topic");
+    }
+}

@@ -1,0 +1,254 @@
+//! What leaves: enriched events and dead letters, through an idempotent producer or into a file.
+//!
+//! Workers send letters and go on; acknowledgements come on the producer's own thread and settle the letter's parcel. What
+//! needs care, a failed letter or a line for the file, goes to one clerk: a thread that may wait. A letter that fails
+//! for now is sent again until it is delivered; one that can never be delivered becomes a dead letter, or halts its
+//! partition.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use rdkafka::config::ClientConfig;
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+use tracing::{error, warn};
+
+use super::progress::{Parcel, Progress};
+use crate::config::kafka::in_flight_limit_bytes;
+use crate::config::producer::producer_config;
+use crate::config::{Destination, Settings};
+use crate::log::Rarely;
+
+pub mod desk;
+mod file;
+pub mod letter;
+
+pub use desk::Desk;
+use desk::{Post, Returned, Verdict, verdict};
+use file::File;
+use letter::{Content, Letter, Paper};
+
+/// Letters that failed for now are sent again after this time, twice as long after every time in vain, and so long at
+/// most: each try of everything that is in flight costs a core tenths of a second.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+const AGAIN_AFTER_MAX: Duration = Duration::from_secs(8);
+/// How soon the clerk sees the end.
+const TICK: Duration = Duration::from_millis(100);
+/// One line a minute about the same trouble.
+const LINE_EVERY: Duration = Duration::from_secs(60);
+
+/// Sends letters and cares for those that come back.
+pub struct Outbox {
+    desk: Arc<Desk>,
+    /// Of everything in flight; letters wait beyond it.
+    limit_bytes: u64,
+    producer: Option<ThreadedProducer<Post>>,
+    /// Sends each letter in a batch of its own, for those whose batch was too large. Made when first needed.
+    single: OnceLock<ThreadedProducer<Post>>,
+    config: ClientConfig,
+    returned: Receiver<Returned>,
+    file: Option<File>,
+    line: Rarely,
+}
+
+impl Outbox {
+    /// `None` if nothing is to leave.
+    pub fn open(settings: &Settings, desk: Arc<Desk>) -> anyhow::Result<Option<Self>> {
+        let file = match &settings.dead_letters.destination {
+            Some(Destination::File(path)) => Some(File::open(path)?),
+            _ => None,
+        };
+        let config = producer_config(settings);
+        if config.is_none() && file.is_none() {
+            return Ok(None);
+        }
+        let create = |config: &ClientConfig| config.create_with_context(Post(Arc::clone(&desk)));
+        let producer = config.as_ref().map(create).transpose().context("cannot create the Kafka producer")?;
+        Ok(Some(Self {
+            limit_bytes: in_flight_limit_bytes(settings) as u64,
+            returned: desk.returned(),
+            producer,
+            single: OnceLock::new(),
+            config: config.unwrap_or_default(),
+            file,
+            line: Rarely::new(LINE_EVERY),
+            desk,
+        }))
+    }
+
+    fn progress(&self) -> &Progress {
+        &self.desk.progress
+    }
+
+    /// Sends a letter; waits while too much is on its way. False at the end of the service: then it is not sent.
+    pub fn send(&self, letter: Box<Letter>, paper: Paper<'_>) -> bool {
+        let is_open = self.progress().send(letter.bytes, self.limit_bytes);
+        if !is_open {
+            self.progress().release(letter.bytes);
+            return false;
+        }
+        letter.parcel.add();
+        self.post(letter, paper);
+        true
+    }
+
+    /// The worker has packed the last letter of this parcel.
+    pub fn settle(&self, parcel: &Parcel) {
+        self.progress().settle(parcel);
+    }
+
+    fn post(&self, letter: Box<Letter>, paper: Paper<'_>) {
+        let topic = match letter.content {
+            Content::Event => self.desk.event_topic.as_deref(),
+            Content::Dead { .. } if self.file.is_some() => {
+                return self.desk.give_back(Returned { letter, paper: paper.into_owned(), error: None });
+            }
+            Content::Dead { .. } => self.desk.dead_topic.as_deref(),
+        };
+        let topic = topic.expect("letters are made for a topic that is configured");
+        let producer = if letter.is_alone { self.single() } else { self.producer.as_ref() };
+        let producer = producer.expect("where there is a topic there is a producer");
+        let mut record = BaseRecord::with_opaque_to(topic, letter).headers(paper.headers);
+        record.key = paper.key.as_deref();
+        record.payload = paper.body.as_deref();
+        if let Err((error, record)) = producer.send(record) {
+            let own = |bytes: Option<&[u8]>| bytes.map(|bytes| bytes.to_vec().into());
+            let paper = Paper {
+                key: own(record.key),
+                body: own(record.payload),
+                headers: record.headers.unwrap_or_default(),
+            };
+            self.desk.give_back(Returned { letter: record.delivery_opaque, paper, error: Some(error) });
+        }
+    }
+
+    fn single(&self) -> Option<&ThreadedProducer<Post>> {
+        self.producer.as_ref()?;
+        Some(self.single.get_or_init(|| {
+            let mut config = self.config.clone();
+            config.set("batch.num.messages", "1");
+            let made = config.create_with_context(Post(Arc::clone(&self.desk)));
+            made.expect("its like was made from the same options")
+        }))
+    }
+
+    /// The clerk: cares for letters until the service ends.
+    pub fn care(&self) {
+        let mut later: Vec<Returned> = Vec::new();
+        let mut lines: Vec<Returned> = Vec::new();
+        let mut again_at = Instant::now();
+        let mut pause = AGAIN_AFTER;
+        while !self.progress().is_closed() {
+            match self.returned.recv_timeout(TICK) {
+                Ok(first) => {
+                    let more = self.returned.try_iter().take(1000);
+                    for returned in std::iter::once(first).chain(more) {
+                        match &returned.error {
+                            None => lines.push(returned),
+                            Some(_) => later.extend(self.judge(returned)),
+                        }
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let is_time = Instant::now() >= again_at;
+            if is_time && !later.is_empty() {
+                later.drain(..).for_each(|returned| self.post(returned.letter, returned.paper));
+                again_at = Instant::now() + pause;
+                pause = (pause * 2).min(AGAIN_AFTER_MAX);
+            }
+            if !lines.is_empty() && is_time && !self.file_lines(&mut lines) {
+                again_at = Instant::now() + AGAIN_AFTER;
+            }
+            if self.desk.unready().is_none() {
+                pause = AGAIN_AFTER;
+            }
+        }
+    }
+
+    /// What becomes of a letter that came back; gives it back if it is to be sent again later.
+    fn judge(&self, mut returned: Returned) -> Option<Returned> {
+        let error = returned.error.take().expect("only failed letters are judged");
+        let (verdict, reason) = verdict(&error);
+        self.desk.metrics.forward_failure(reason);
+        match verdict {
+            // A batch that is too large as a whole may hold letters that are not.
+            Verdict::Never if !returned.letter.is_alone => {
+                returned.letter.is_alone = true;
+                self.post(returned.letter, returned.paper);
+                None
+            }
+            Verdict::Never => {
+                self.give_up(returned, &error.to_string());
+                None
+            }
+            Verdict::Later => {
+                let what = self.desk.trouble(&returned.letter, &error);
+                if let Some(suppressed) = self.line.permit() {
+                    warn!(suppressed, "{what}; will try again");
+                }
+                Some(returned)
+            }
+            Verdict::Fatal => {
+                let producer =
+                    if returned.letter.is_alone { self.single.get() } else { self.producer.as_ref() };
+                let reason = producer.and_then(|producer| producer.client().fatal_error());
+                self.desk.fail(reason.map_or_else(|| error.to_string(), |(_, reason)| reason));
+                self.progress().release(returned.letter.bytes);
+                None
+            }
+        }
+    }
+
+    /// A letter that its destination will never take.
+    fn give_up(&self, Returned { letter, paper, .. }: Returned, error: &str) {
+        let has_place = self.file.is_some() || self.desk.dead_topic.is_some();
+        match letter.content {
+            Content::Event if has_place => {
+                let (letter, paper) = letter.into_undeliverable(paper);
+                self.post(letter, paper);
+            }
+            Content::Dead { is_digest: false, .. } => {
+                let (letter, paper) = letter.into_digest(paper);
+                self.post(letter, paper);
+            }
+            Content::Event | Content::Dead { .. } => {
+                let advice =
+                    if has_place { "" } else { "; set `topic` or `file` in [dead_letters] to go on" };
+                self.halt(&letter, &format!("cannot deliver what came of it: {error}{advice}"));
+                self.desk.finish(&letter);
+            }
+        }
+    }
+
+    /// Stops the letter's partition in front of its message.
+    pub fn halt(&self, letter: &Letter, reason: &str) {
+        let Some(share) = letter.share() else { return };
+        if self.progress().halt(&share.partition, share.generation, letter.offset) {
+            let (topic, partition) = &share.partition;
+            error!(topic = &**topic, partition, offset = letter.offset, reason, "partition halted");
+        }
+    }
+
+    /// Writes dead letters to the file; false if the disk did not take them.
+    fn file_lines(&self, lines: &mut Vec<Returned>) -> bool {
+        let file = self.file.as_ref().expect("only dead letters of a file come back without an error");
+        match file.append(lines) {
+            Ok(()) => {
+                lines.drain(..).for_each(|filed| self.desk.delivered(&filed.letter));
+                true
+            }
+            Err(error) => {
+                self.desk.metrics.forward_failure("file");
+                let what = format!("cannot write dead letters to {}: {error}", file.path().display());
+                if let Some(suppressed) = self.line.permit() {
+                    warn!(suppressed, "{what}; will try again");
+                }
+                *self.desk.trouble_of(lines[0].letter.content) = Some(what);
+                false
+            }
+        }
+    }
+}
