@@ -262,8 +262,11 @@ impl Settings {
         let mut settings = tables::settings(table, &mut notes);
         settings.origins = notes.origins;
         let mut problems = notes.problems;
-        for (origin, message) in settings.find_kafka_problems() {
-            origin.report(&mut problems, message);
+        // An option that was refused may be the one that is missed.
+        if !problems.iter().any(|problem| problem.message.starts_with("cannot use the option")) {
+            for (origin, message) in settings.find_kafka_problems() {
+                origin.report(&mut problems, message);
+            }
         }
         if needs_kafka {
             settings.report_missing_kafka(path, &mut problems);

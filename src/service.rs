@@ -391,6 +391,7 @@ impl<'s, 'c> PollLoop<'s, 'c> {
                 RDKafkaErrorCode::AllBrokersDown
                 | RDKafkaErrorCode::BrokerTransportFailure
                 | RDKafkaErrorCode::Authentication
+                | RDKafkaErrorCode::SSL
                 | RDKafkaErrorCode::Resolve,
             ) => debug!(%error, "outage"),
             error => {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::tables::{FORMATS, LEVELS, TEXT_ENTRIES};
-use super::{OptionValue, Origin, Profile, Secret, SecretSource, Settings};
+use super::{OptionValue, Profile, Secret, SecretSource, Settings};
 use crate::digest::App;
 use crate::terms::Severity;
 
@@ -89,25 +89,13 @@ impl Page<'_> {
         }
     }
 
-    /// A reference loads again; a value that stands in the configuration is left out, so that no mask is taken for it.
+    /// Where it stands, which loads again.
     fn secret(&mut self, option: &str, secret: &Secret) {
-        match &secret.source {
-            SecretSource::File(path) => {
-                let path = quoted(&path.display().to_string());
-                self.key("kafka.options", option, &format!("{{ file = {path} }}"));
-            }
-            SecretSource::Variable(name) => {
-                self.key("kafka.options", option, &format!("{{ env = {} }}", quoted(name)));
-            }
-            SecretSource::Plain => {
-                let origin = self.settings.origin(&format!("kafka.options.{option}"));
-                let hint = match &origin {
-                    Origin::Environment(_) => "the variable gives it again",
-                    _ => "put it in a file: { file = \"…\" }",
-                };
-                self.line(&format!("# {} is a secret set by {origin} and not shown; {hint}", bare(option)));
-            }
-        }
+        let reference = match &secret.source {
+            SecretSource::File(path) => format!("{{ file = {} }}", quoted(&path.display().to_string())),
+            SecretSource::Variable(name) => format!("{{ env = {} }}", quoted(name)),
+        };
+        self.key("kafka.options", option, &reference);
     }
 
     fn others(&mut self) {

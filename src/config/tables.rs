@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::kafka::{check_option, refusal};
 use super::read::{Notes, Section, boolean, filled, integer, optional, seconds, size, text, texts, word};
-use super::secret::{self, Secret, SecretSource};
+use super::secret::{Secret, is_secret};
 use super::source::{Item, Origin, Table, Value};
 use super::values::{brokers, external_url, listen, start, topics};
 use super::{Input, Kafka, Log, LogFormat, Metrics, OptionValue, Privacy, Profile, Rules, Settings, Web};
@@ -127,7 +127,7 @@ fn read_options(table: Table, notes: &mut Notes<'_>) -> BTreeMap<String, OptionV
     for (key, Item { value, origin }) in flat {
         let result = match refusal(&key) {
             Some(reason) => Err(format!("cannot use the option `{key}`: {reason}")),
-            None => option_value(&key, value, notes)
+            None => option_value(&key, value, &origin, notes)
                 .map_err(|reason| format!("cannot use the option `{key}`: {reason}"))
                 .and_then(|value| check_option(&key, &value).map(|()| value)),
         };
@@ -162,36 +162,15 @@ fn is_reference(table: &Table) -> bool {
     table.keys().all(|key| key == "file" || key == "env")
 }
 
-fn option_value(key: &str, value: Value, notes: &Notes<'_>) -> Result<OptionValue, String> {
-    let plain = match value {
-        Value::Text(text) | Value::Variable(text) => text,
-        Value::Integer(number) => number.to_string(),
-        Value::Boolean(value) => value.to_string(),
-        Value::Table(table) => return reference(table, notes).map(OptionValue::Secret),
-        other => {
-            return Err(format!("expected a text, a whole number, true or false, found {}", other.kind()));
-        }
-    };
-    if secret::is_secret(key) {
-        return Ok(OptionValue::Secret(Secret::new(plain, SecretSource::Plain)));
+fn option_value(key: &str, value: Value, origin: &Origin, notes: &Notes<'_>) -> Result<OptionValue, String> {
+    if is_secret(key) || matches!(value, Value::Table(_)) {
+        return Secret::read(value, origin, notes.environment).map(OptionValue::Secret);
     }
-    Ok(OptionValue::Plain(plain))
-}
-
-/// `{ file = "…" }` or `{ env = "NAME" }`.
-fn reference(table: Table, notes: &Notes<'_>) -> Result<Secret, String> {
-    let mut pairs = table.into_iter();
-    let (Some((key, item)), None) = (pairs.next(), pairs.next()) else {
-        return Err("expected either { file = \"…\" } or { env = \"NAME\" }".to_owned());
-    };
-    let name = filled(item.value)?;
-    if key == "file" {
-        return Secret::from_file(name.into());
-    }
-    match notes.environment.get(&name) {
-        Some(value) if !value.is_empty() => Ok(Secret::new(value, SecretSource::Variable(name))),
-        Some(_) => Err(format!("the variable {name} is empty")),
-        None => Err(format!("the variable {name} is not set")),
+    match value {
+        Value::Text(text) | Value::Variable(text) => Ok(OptionValue::Plain(text)),
+        Value::Integer(number) => Ok(OptionValue::Plain(number.to_string())),
+        Value::Boolean(value) => Ok(OptionValue::Plain(value.to_string())),
+        other => Err(format!("expected a text, a whole number, true or false, found {}", other.kind())),
     }
 }
 
