@@ -18,6 +18,7 @@ pub mod terminal;
 
 /// Runs what the command line asked for.
 pub fn run(cli: Cli) -> anyhow::Result<Exit> {
+    crate::log::guard_panics();
     match cli.color {
         Color::Auto => {}
         Color::Always => anstream::ColorChoice::Always.write_global(),

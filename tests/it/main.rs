@@ -10,6 +10,7 @@ mod laws;
 mod messages;
 mod metrics;
 mod neighbours;
+mod privacy;
 mod rules;
 mod scan;
 mod tidy;
