@@ -10,6 +10,7 @@ pub mod demo;
 pub mod explain;
 mod exposition;
 mod manual;
+mod reload;
 pub mod rules;
 pub mod run;
 pub mod scan;

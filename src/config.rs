@@ -146,6 +146,8 @@ pub struct Web {
     pub external_url: Option<String>,
     /// Names under which pages answer, beside IP literals, localhost and `external_url`'s.
     pub hosts: Vec<String>,
+    /// Whether `POST /-/reload` reads the rules anew.
+    pub lifecycle: bool,
 }
 
 /// `[log]`.
@@ -206,7 +208,7 @@ impl Default for Metrics {
 
 impl Default for Web {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:9877".to_owned(), external_url: None, hosts: Vec::new() }
+        Self { listen: "127.0.0.1:9877".to_owned(), external_url: None, hosts: Vec::new(), lifecycle: false }
     }
 }
 

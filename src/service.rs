@@ -4,8 +4,8 @@
 //! offset is committed afterwards, for a contiguous prefix of every partition. Nothing queues without a limit: when the
 //! bytes in flight reach theirs, polling waits, and after a while the partitions are paused.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -76,7 +76,8 @@ fn workers(settings: &Settings) -> usize {
 /// Everything that the threads of the service share.
 pub struct Service {
     settings: Settings,
-    pub middle: Middle,
+    /// A batch takes the one of the moment and keeps it to its end; a reload puts another in its place.
+    middle: RwLock<Arc<Middle>>,
     pub metrics: Arc<Metrics>,
     progress: Arc<Progress>,
     window: std::sync::Mutex<Window>,
@@ -95,7 +96,7 @@ impl Service {
         let middle = Middle::new(catalogue, settings.digest_options(Detail::Apps, false));
         Self {
             settings,
-            middle,
+            middle: RwLock::new(Arc::new(middle)),
             metrics,
             progress: Arc::default(),
             window: std::sync::Mutex::new(Window::default()),
@@ -105,6 +106,18 @@ impl Service {
             missing_topics: std::sync::Mutex::default(),
             failed: std::sync::Mutex::default(),
         }
+    }
+
+    /// The middle with the rules in force.
+    pub fn middle(&self) -> Arc<Middle> {
+        Arc::clone(&self.middle.read().expect("no code panics while it holds this lock"))
+    }
+
+    /// Puts other rules in force: their series first, so that whoever counts by them finds them there.
+    pub fn adopt(&self, catalogue: Arc<Catalogue>) {
+        self.metrics.adopt(&catalogue);
+        let middle = Middle::new(catalogue, self.settings.digest_options(Detail::Apps, false));
+        *self.middle.write().expect("no code panics while it holds this lock") = Arc::new(middle);
     }
 
     /// Asks the service to end; [`Service::consume`] returns soon after.

@@ -1,4 +1,4 @@
-//! The HTTP side: metrics, probes, and a page of links.
+//! The HTTP side: metrics, probes, reloading, and a page of links.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -9,7 +9,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::net::TcpListener;
 
 use crate::metrics::Metrics;
@@ -22,6 +22,12 @@ pub trait Health: Send + Sync + 'static {
     fn unready(&self) -> Option<String>;
 }
 
+/// What `/-/reload` asks.
+pub trait Reload: Send + Sync + 'static {
+    /// Reads the rules anew; what came of it, in words.
+    fn reload(&self) -> Result<String, String>;
+}
+
 /// What the pages need.
 #[derive(Clone)]
 pub struct Site {
@@ -30,6 +36,8 @@ pub struct Site {
     /// Host names that pages answer to besides IP addresses and `localhost`: a page that answered to any name could be
     /// read by a web site that points its own name here.
     pub hosts: Arc<[String]>,
+    /// `None` refuses to reload.
+    pub reload: Option<Arc<dyn Reload>>,
 }
 
 /// Binds the address of the pages.
@@ -56,6 +64,7 @@ pub async fn serve(
         .route("/metrics", get(metrics))
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
+        .route("/-/reload", post(reload))
         .with_state(site);
     axum::serve(listener, routes).with_graceful_shutdown(stop).await.context("cannot serve HTTP")
 }
@@ -86,6 +95,22 @@ fn probe(problem: Option<String>, fine: &str) -> Response {
     match problem {
         None => format!("{fine}\n").into_response(),
         Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, format!("{problem}\n")).into_response(),
+    }
+}
+
+async fn reload(State(site): State<Site>, headers: HeaderMap) -> Response {
+    let forbid = |advice: &'static str| (StatusCode::FORBIDDEN, advice).into_response();
+    let Some(reloader) = site.reload else {
+        return forbid("reloading over HTTP is off; set [web] lifecycle = true\n");
+    };
+    // Browsers say so when another site sends them here.
+    if headers.contains_key(header::ORIGIN) {
+        return forbid("a web page cannot ask for this\n");
+    }
+    match tokio::task::spawn_blocking(move || reloader.reload()).await {
+        Ok(Ok(done)) => format!("{done}\n").into_response(),
+        Ok(Err(problem)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{problem}\n")).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 

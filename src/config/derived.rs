@@ -29,6 +29,33 @@ impl Settings {
         })
     }
 
+    /// The tables of `new` that a running service cannot take over: all that differ but `[rules]`.
+    pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
+        let Self {
+            kafka,
+            input,
+            rules: _,
+            apps,
+            privacy,
+            metrics,
+            web,
+            log,
+            workspaces: _,
+            origins: _,
+            warnings: _,
+        } = self;
+        let tables = [
+            ("[kafka]", *kafka != new.kafka),
+            ("[input]", *input != new.input),
+            ("[[apps]]", *apps != new.apps),
+            ("[privacy]", *privacy != new.privacy),
+            ("[metrics]", *metrics != new.metrics),
+            ("[web]", *web != new.web),
+            ("[log]", *log != new.log),
+        ];
+        tables.into_iter().filter(|(_, differs)| *differs).map(|(table, _)| table).collect()
+    }
+
     /// How messages are read.
     pub fn digest_options(&self, detail: Detail, events: bool) -> Options {
         let event_options = || EventOptions {

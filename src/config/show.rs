@@ -116,6 +116,7 @@ impl Page<'_> {
         self.key("web", "listen", &quoted(&web.listen));
         self.key("web", "external_url", &optional(web.external_url.as_deref()));
         self.key("web", "hosts", &list(&web.hosts));
+        self.key("web", "lifecycle", &web.lifecycle.to_string());
         self.table("log");
         self.key("log", "format", &spelling(&FORMATS, &log.format));
         self.key("log", "level", &spelling(&LEVELS, &log.level));

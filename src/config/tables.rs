@@ -28,7 +28,7 @@ pub(super) const LEVELS: [(&str, tracing::Level); 5] = [
 ];
 
 /// Keys that somebody may type into a variable with one underscore too few.
-pub(super) const KEYS: [&str; 21] = [
+pub(super) const KEYS: [&str; 22] = [
     "brokers",
     "topics",
     "group_id",
@@ -48,6 +48,7 @@ pub(super) const KEYS: [&str; 21] = [
     "listen",
     "external_url",
     "hosts",
+    "lifecycle",
     "format",
     "level",
 ];
@@ -317,8 +318,8 @@ fn read_web(table: Table, notes: &mut Notes<'_>) -> Web {
         listen: section.take("listen", defaults.listen, listen),
         external_url: section.take("external_url", None, external_url),
         hosts: section.take("hosts", defaults.hosts, texts),
+        lifecycle: section.take("lifecycle", defaults.lifecycle, boolean),
     };
-    section.refuse("lifecycle", "reloading over HTTP is not in this version; remove the key");
     section.finish();
     web
 }

@@ -50,12 +50,13 @@ fn work(service: &Service, batches: &Receiver<Batch<'_>>) {
 fn digest(service: &Service, batch: &Batch<'_>) {
     let started = Instant::now();
     let inputs: Vec<Input<'_>> = batch.messages.iter().map(|message| input(&batch.topic, message)).collect();
-    let mut digest = service.middle.digest(&inputs);
+    let middle = service.middle();
+    let mut digest = middle.digest(&inputs);
     if !digest.held.is_empty() {
         let now = now_ms();
         let mut window = service.window.lock().expect("no code panics while it holds this lock");
         digest.held.iter_mut().for_each(|held| locate(held, &batch.messages));
-        digest.admit(&service.middle, |held| window.judge(held, Some(now), Old::IsRepeat));
+        digest.admit(&middle, |held| window.judge(held, Some(now), Old::IsRepeat));
     }
     let digested = Instant::now();
     service.metrics.step("digest", digested - started);

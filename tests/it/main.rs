@@ -11,6 +11,8 @@ mod messages;
 mod metrics;
 mod neighbours;
 mod privacy;
+mod reload;
 mod rules;
+mod running;
 mod scan;
 mod tidy;

@@ -3,17 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
-use rdkafka::ClientConfig;
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::mocking::MockCluster;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::{Map, Value, json};
+
+use crate::running::Running;
 
 /// Parts of everything that is planted, in lower case.
 const CANARIES: [&str; 4] = ["c4nary", "203.0.113.199", "2001:db8::c4a2", "dead0000-cafe-"];
@@ -144,7 +139,7 @@ fn scan_names_nobody_in_any_format() {
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));
         assert_silent(&format!("scan --format {format}"), &said(&output));
         if format == "events" {
-            let events = output.stdout.iter().filter(|byte| **byte == b'\n').count();
+            let events = String::from_utf8_lossy(&output.stdout).lines().count();
             assert!(events >= messages().len() - 10, "{events} events");
         }
     }
@@ -168,82 +163,21 @@ fn explain_of_a_record_names_nobody() {
     }
 }
 
-/// Asks one page of a service.
-fn get(address: &str, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
-    let mut response = String::new();
-    stream.read_to_string(&mut response).unwrap();
-    response
-}
-
-fn produce(brokers: &str, topic: &str) {
-    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
-    for (_, bytes) in messages() {
-        let header = Header { key: "c4nary", value: Some("c4nary") };
-        let record = BaseRecord::to(topic).key("c4nary-key").payload(&bytes);
-        producer
-            .send(record.headers(OwnedHeaders::new().insert(header)))
-            .map_err(|(error, _)| error)
-            .unwrap();
-    }
-    producer.flush(Duration::from_secs(30)).unwrap();
-}
-
 #[test]
 fn run_names_nobody_at_any_level() {
-    let cluster = MockCluster::new(1).unwrap();
-    cluster.create_topic("signin", 1, 1).unwrap();
-    produce(&cluster.bootstrap_servers(), "signin");
-    let directory = tempfile::tempdir().unwrap();
-    let config = directory.path().join("aadstream.toml");
-    let text = format!(
-        "[kafka]\nbrokers = {:?}\ntopics = [\"signin\"]\n[kafka.options]\ndebug = \"all\"\n\
-         sasl.username = \"u\"\nsasl.password = {{ env = \"PASSWORD\" }}\nssl.key.password = {{ env = \"PASSWORD\" }}\n\
-         [web]\nlisten = \"127.0.0.1:0\"\n[log]\nlevel = \"trace\"\n[metrics]\nbirth_hold_seconds = 0\n",
-        cluster.bootstrap_servers()
-    );
-    fs::write(&config, text).unwrap();
-    let mut child = aadstream(&["run", "-c", config.to_str().unwrap()])
-        .env("PASSWORD", SECRET)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    let mut log = Vec::new();
-    let address = loop {
-        log.push(lines.next().expect("it says where it listens"));
-        if let Some((_, address)) = log[log.len() - 1].split_once("address=") {
-            break address.to_owned();
-        }
-    };
-    let rest = std::thread::spawn(move || lines.collect::<Vec<String>>());
-    let (deadline, all) = (Instant::now() + Duration::from_secs(60), messages().len());
-    let count = |metrics: &str| -> f64 {
-        let families = ["aadstream_messages_processed_total{", "aadstream_messages_rejected_total{"];
-        let samples = metrics.lines().filter(|line| families.iter().any(|family| line.starts_with(family)));
-        samples.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
-    };
-    loop {
-        let metrics = get(&address, "/metrics");
-        assert!(Instant::now() < deadline, "{} of {all} messages", count(&metrics));
-        if count(&metrics) >= all as f64 {
-            break assert_silent("/metrics", &metrics);
-        }
-        std::thread::sleep(Duration::from_millis(20));
+    let more = "[kafka.options]\ndebug = \"all\"\nsasl.username = \"u\"\nsasl.password = { env = \"PASSWORD\" }\n\
+                ssl.key.password = { env = \"PASSWORD\" }\n[log]\nlevel = \"trace\"";
+    let running = Running::start(more, &[("PASSWORD", SECRET)]);
+    let messages = messages();
+    running.produce(messages.iter().map(|(_, bytes)| bytes.clone()));
+    running.wait_read(messages.len());
+    for path in ["/metrics", "/", "/-/ready", "/-/healthy", "/c4nary"] {
+        assert_silent(path, &running.get(path));
     }
-    for path in ["/", "/-/ready", "/-/healthy", "/c4nary"] {
-        assert_silent(path, get(&address, path).split_once("\r\n\r\n").unwrap().1);
-    }
-    let status = Command::new("kill").arg(child.id().to_string()).status().unwrap();
-    assert!(status.success());
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(0));
-    log.extend(rest.join().unwrap());
-    assert!(log.iter().any(|line| line.contains("facility=\"FETCH\"")), "the client said everything");
-    assert_silent("the log", &log.join("\n"));
-    assert_silent("stdout", &said(&output));
+    let (status, log) = running.terminate();
+    assert_eq!(status.code(), Some(0));
+    assert!(log.contains("facility=\"FETCH\""), "the client was asked to say everything");
+    assert_silent("the log", &log);
 }
 
 #[test]
