@@ -19,6 +19,8 @@ mod source;
 mod read;
 mod values;
 pub mod secret;
+pub mod oauth;
+pub mod token;
 mod tables;
 mod option_names;
 pub mod kafka;
@@ -68,6 +70,8 @@ pub struct Kafka {
     pub startup_timeout: Duration,
     pub shutdown_timeout: Duration,
     pub profile: Option<Profile>,
+    /// Where tokens come from, with OAUTHBEARER.
+    pub oauth: Option<oauth::OAuth>,
     /// librdkafka's own options.
     pub options: BTreeMap<String, OptionValue>,
 }
@@ -177,6 +181,7 @@ impl Default for Kafka {
             // Half of what Kubernetes waits before it kills.
             shutdown_timeout: Duration::from_secs(15),
             profile: None,
+            oauth: None,
             options: BTreeMap::new(),
         }
     }

@@ -134,7 +134,7 @@ impl Service {
     /// Consumes until [`Service::stop`], or until the client cannot go on.
     pub fn consume(&self) -> anyhow::Result<()> {
         let kafka = &self.settings.kafka;
-        let context = Context::new(Arc::clone(&self.progress), Arc::clone(&self.metrics), kafka.start);
+        let context = Context::new(Arc::clone(&self.progress), Arc::clone(&self.metrics), kafka);
         let consumer: BaseConsumer<Context> = client_config(&self.settings)
             .create_with_context(context)
             .context("cannot create the Kafka client")?;

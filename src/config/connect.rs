@@ -40,7 +40,7 @@ fn fetch(settings: &Settings) -> Result<Metadata, String> {
     for option in ["group.id", "group.instance.id"] {
         config.remove(option);
     }
-    let log = ClientLog::default();
+    let log = ClientLog::new(settings.kafka.oauth.as_ref());
     let consumer: BaseConsumer<ClientLog> =
         config.create_with_context(log.clone()).map_err(|error| match error {
             KafkaError::ClientCreation(reason) => plain(&reason),

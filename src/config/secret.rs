@@ -1,7 +1,7 @@
 //! Values that are never printed: passwords and keys, which stand in a file of their own or in a variable.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::read::filled;
 use super::source::{Environment, Origin, Table, Value};
@@ -63,7 +63,7 @@ impl Secret {
         if key == "file" { Self::from_file(name.into()) } else { Self::from_variable(name, environment) }
     }
 
-    fn from_variable(name: String, environment: &Environment) -> Result<Self, String> {
+    pub(super) fn from_variable(name: String, environment: &Environment) -> Result<Self, String> {
         match environment.get(&name) {
             Some("") => Err(format!("the variable {name} is empty")),
             Some(value) => Ok(Self { value: value.to_owned(), source: SecretSource::Variable(name) }),
@@ -71,21 +71,33 @@ impl Secret {
         }
     }
 
-    /// Reads the file; editors end a file with a line end, which is no part of a password.
     fn from_file(path: PathBuf) -> Result<Self, String> {
-        let text = std::fs::read_to_string(&path)
-            .map_err(|error| format!("cannot read the secret {}: {error}", path.display()))?;
-        let value = text.strip_suffix('\n').unwrap_or(&text);
-        let value = value.strip_suffix('\r').unwrap_or(value);
-        if value.is_empty() {
-            return Err(format!("the secret {} is empty", path.display()));
+        Ok(Self { value: read_file(&path)?, source: SecretSource::File(path) })
+    }
+
+    /// The value as it is now: a file may have been written anew since.
+    pub(super) fn current(&self) -> Result<String, String> {
+        match &self.source {
+            SecretSource::File(path) => read_file(path),
+            SecretSource::Variable(_) => Ok(self.value.clone()),
         }
-        Ok(Self { value: value.to_owned(), source: SecretSource::File(path) })
     }
 
     pub fn expose(&self) -> &str {
         &self.value
     }
+}
+
+/// Reads a secret; editors end a file with a line end, which is no part of a password.
+pub(super) fn read_file(path: &Path) -> Result<String, String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot read the secret {}: {error}", path.display()))?;
+    let value = text.strip_suffix('\n').unwrap_or(&text);
+    let value = value.strip_suffix('\r').unwrap_or(value);
+    if value.is_empty() {
+        return Err(format!("the secret {} is empty", path.display()));
+    }
+    Ok(value.to_owned())
 }
 
 impl fmt::Debug for Secret {

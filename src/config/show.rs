@@ -1,7 +1,9 @@
 //! The configuration in force as TOML that loads again, with who set what; secrets never.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
+use super::oauth::METHODS;
 use super::tables::{FORMATS, LEVELS, TEXT_ENTRIES};
 use super::{OptionValue, Profile, Secret, SecretSource, Settings};
 use crate::digest::App;
@@ -11,6 +13,7 @@ use crate::terms::Severity;
 pub fn show(settings: &Settings) -> String {
     let mut page = Page { text: String::new(), settings };
     page.kafka();
+    page.oauth();
     page.options();
     page.others();
     page.severity();
@@ -68,12 +71,28 @@ impl Page<'_> {
         self.key("kafka", "profile", &optional(profile));
     }
 
+    fn oauth(&mut self) {
+        let Some(oauth) = &self.settings.kafka.oauth else { return };
+        let table = "kafka.oauth";
+        self.table(table);
+        self.key(table, "method", &spelling(&METHODS, &oauth.method));
+        self.key(table, "token_url", &quoted(&oauth.token_url));
+        self.key(table, "client_id", &optional(oauth.client_id.as_deref()));
+        if let Some(secret) = &oauth.client_secret {
+            self.key(table, "client_secret", &reference(&secret.0));
+        }
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        self.key(table, "assertion_file", &optional(path(&oauth.assertion_file).as_deref()));
+        self.key(table, "scope", &optional(oauth.scope.as_deref()));
+        self.key(table, "ca_file", &optional(path(&oauth.ca_file).as_deref()));
+    }
+
     fn options(&mut self) {
         self.table("kafka.options");
         for (option, value) in &self.settings.kafka.options {
             match value {
                 OptionValue::Plain(value) => self.key("kafka.options", option, &quoted(value)),
-                OptionValue::Secret(secret) => self.secret(option, secret),
+                OptionValue::Secret(secret) => self.key("kafka.options", option, &reference(secret)),
             }
         }
         let kafka = &self.settings.kafka;
@@ -87,15 +106,6 @@ impl Page<'_> {
         for line in own {
             self.line(&line);
         }
-    }
-
-    /// Where it stands, which loads again.
-    fn secret(&mut self, option: &str, secret: &Secret) {
-        let reference = match &secret.source {
-            SecretSource::File(path) => format!("{{ file = {} }}", quoted(&path.display().to_string())),
-            SecretSource::Variable(name) => format!("{{ env = {} }}", quoted(name)),
-        };
-        self.key("kafka.options", option, &reference);
     }
 
     fn others(&mut self) {
@@ -159,6 +169,14 @@ impl Page<'_> {
                 }
             }
         }
+    }
+}
+
+/// Where a secret stands, which loads again.
+fn reference(secret: &Secret) -> String {
+    match &secret.source {
+        SecretSource::File(path) => format!("{{ file = {} }}", quoted(&path.display().to_string())),
+        SecretSource::Variable(name) => format!("{{ env = {} }}", quoted(name)),
     }
 }
 

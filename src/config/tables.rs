@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::kafka::{check_option, refusal};
+use super::oauth;
 use super::read::{Notes, Section, boolean, filled, integer, optional, seconds, size, text, texts, word};
 use super::secret::{Secret, is_secret};
 use super::source::{Item, Origin, Table, Value};
@@ -113,11 +114,13 @@ fn read_kafka(table: Table, notes: &mut Notes<'_>) -> Kafka {
             "event_hubs" => Ok(Some(Profile::EventHubs)),
             other => Err(format!("`{other}` is no profile; there is `event_hubs`")),
         }),
+        oauth: None,
         options: BTreeMap::new(),
     };
-    let options = section.take_table("options");
+    let (options, oauth) = (section.take_table("options"), section.take_table("oauth"));
     section.finish();
-    Kafka { options: read_options(options, notes), ..kafka }
+    let oauth = oauth::read(oauth, &kafka, notes);
+    Kafka { options: read_options(options, notes), oauth, ..kafka }
 }
 
 /// `[kafka.options]`: any key that librdkafka knows and the program does not own.

@@ -234,7 +234,8 @@ fn one_underscore_too_few_is_pointed_at() {
 fn what_show_prints_loads_again() {
     let text = format!(
         "{MINIMAL}start = \"-36h\"\nprofile = \"event_hubs\"\ngroup_instance_id = \"a\\\"b\\\\\"\n[kafka.options]\n\
-         \"sasl.password\" = {{ env = \"PASS\" }}\n\"client.rack\" = \"r\"\n[input]\ntext_entries = \"line\"\nworkers = 3\n\
+         \"client.rack\" = \"r\"\n[kafka.oauth]\nmethod = \"client_credentials\"\ntoken_url = \"https://h/t\"\n\
+         client_id = \"c\"\nclient_secret = {{ env = \"PASS\" }}\n[input]\ntext_entries = \"line\"\nworkers = 3\n\
          [rules]\ndir = \"d\"\n[rules.severity]\nAADSTS50076 = {{ text = \"high\" }}\n[log]\nlevel = \"debug\"\n\
          [[apps]]\nworkspace_id = \"0F0F0F0F-0000-0000-0000-000000000001\"\nalias = \"x\"\n"
     );
@@ -265,7 +266,22 @@ fn the_explained_file_is_the_defaults() {
     assert_eq!((metrics, web, log), Default::default());
     assert!(apps.is_empty());
     let text = std::fs::read_to_string(&path).unwrap();
-    for key in tables::KEYS.iter().chain(["options", "severity", "app_id", "alias", "team"].iter()) {
+    let others = [
+        "options",
+        "severity",
+        "app_id",
+        "alias",
+        "team",
+        "oauth",
+        "method",
+        "token_url",
+        "client_id",
+        "client_secret",
+        "assertion_file",
+        "scope",
+        "ca_file",
+    ];
+    for key in tables::KEYS.iter().chain(&others) {
         let is_explained = text.lines().any(|line| {
             let line = line.trim_start_matches(['#', ' ']);
             line.starts_with(&format!("{key} =")) || line.contains(&format!(".{key}]"))

@@ -150,12 +150,22 @@ pub struct Broker {
 impl Broker {
     /// A broker of the test's own, formatted but not started.
     pub fn prepare(rig: &Rig) -> Self {
+        Self::format(rig, None)
+    }
+
+    /// The same with the listener OAUTH, for tokens that these keys signed.
+    pub fn prepare_trusting(rig: &Rig, keys: &str) -> Self {
+        Self::format(rig, Some(keys))
+    }
+
+    fn format(rig: &Rig, keys: Option<&str>) -> Self {
         // Where tests/run finds it, should this process not live to stop it.
         let own = TempDir::new_in(rig.work.join("brokers")).expect("a temporary folder");
         let dir = own.path().to_owned();
         let ports: [u16; 7] = std::array::from_fn(|_| free_port());
         let mut command = broker_script("format", &dir);
         command.args(ports.map(|port| port.to_string()));
+        command.envs(keys.map(|keys| ("AADSTREAM_KAFKA_JWKS", keys)));
         run_script(command);
         Self::of(dir, Some(own))
     }
@@ -430,11 +440,12 @@ impl Service {
         let child = Command::new(&rig.binary)
             .args(["run", "-c"])
             .arg(&file)
-            .envs(config.env.iter().cloned())
             .env("NO_COLOR", "1")
             // They would hide that nobody told the client which authorities to trust.
             .env_remove("SSL_CERT_FILE")
             .env_remove("SSL_CERT_DIR")
+            .env("NO_PROXY", "127.0.0.1")
+            .envs(config.env.iter().cloned())
             .stdin(Stdio::null())
             .stdout(output.try_clone().expect("a second handle"))
             .stderr(output)
