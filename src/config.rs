@@ -152,6 +152,8 @@ pub struct Web {
     pub hosts: Vec<String>,
     /// Whether `POST /-/reload` reads the rules anew.
     pub lifecycle: bool,
+    /// TLS, client certificates and passwords, in the form of Prometheus' exporters.
+    pub config_file: Option<PathBuf>,
 }
 
 /// `[log]`.
@@ -213,7 +215,13 @@ impl Default for Metrics {
 
 impl Default for Web {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:9877".to_owned(), external_url: None, hosts: Vec::new(), lifecycle: false }
+        Self {
+            listen: "127.0.0.1:9877".to_owned(),
+            external_url: None,
+            hosts: Vec::new(),
+            lifecycle: false,
+            config_file: None,
+        }
     }
 }
 

@@ -26,6 +26,9 @@ fn check(path: Option<&Path>, connects: bool) -> anyhow::Result<Exit> {
         Ok(more) => warnings.extend(more),
         Err(problem) => problems.push(format!("{name}: {problem}")),
     }
+    if let Err(problem) = settings.web_access() {
+        problems.push(format!("{name}: {problem}"));
+    }
     if let Err(found) = settings.load_rules() {
         problems.extend(found.iter().map(ToString::to_string));
     }

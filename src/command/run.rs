@@ -15,7 +15,7 @@ use super::signals;
 use crate::catalogue::Catalogue;
 use crate::cli::RunArgs;
 use crate::config::Settings;
-use crate::exit_code::Exit;
+use crate::exit_code::{Exit, ExitError};
 use crate::metrics::{Metrics, MetricsOptions};
 use crate::service::Service;
 use crate::web::{self, Reload as _, Site};
@@ -77,12 +77,19 @@ impl Running {
             .context("cannot start the web server's threads")?;
         let (listener, address) = runtime.block_on(web::bind(&settings.web.listen))?;
         let hosts = page_hosts(&settings).into();
+        let access = settings.web_access().map_err(|problem| ExitError::new(Exit::BadConfig, problem))?;
         let shutdown_timeout = settings.kafka.shutdown_timeout;
         let has_lifecycle = settings.web.lifecycle;
         let service = Arc::new(Service::new(settings.clone(), catalogue, Arc::clone(&metrics)));
         let reloader = Arc::new(Reloader::new(config, settings, Arc::clone(&service)));
         let reload = has_lifecycle.then(|| Arc::clone(&reloader) as Arc<_>);
-        let site = Site { metrics, health: Arc::clone(&service) as Arc<_>, hosts, reload };
+        let site = Site {
+            metrics,
+            health: Arc::clone(&service) as Arc<_>,
+            hosts,
+            reload,
+            access: access.map(Arc::new),
+        };
         let (stop_web, mut web_stopped) = watch::channel(false);
         let stopped = async move {
             // An error means that the sender is gone, which also ends the server.

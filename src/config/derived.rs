@@ -7,6 +7,7 @@ use crate::digest::Options;
 use crate::digest::event::EventOptions;
 use crate::digest::tally::Detail;
 use crate::exit_code::{Exit, ExitError};
+use crate::web::access::Access;
 
 impl Settings {
     /// The rules in force, or every problem of them.
@@ -27,6 +28,12 @@ impl Settings {
             }
             problems
         })
+    }
+
+    /// Who may see the pages.
+    pub fn web_access(&self) -> Result<Option<Access>, String> {
+        let access = self.web.config_file.as_deref().map(Access::new).transpose();
+        access.map_err(|problem| format!("cannot use `web.config_file`: {problem}"))
     }
 
     /// The tables of `new` that a running service cannot take over: all that differ but `[rules]`.

@@ -127,6 +127,8 @@ impl Page<'_> {
         self.key("web", "external_url", &optional(web.external_url.as_deref()));
         self.key("web", "hosts", &list(&web.hosts));
         self.key("web", "lifecycle", &web.lifecycle.to_string());
+        let file = web.config_file.as_ref().map(|file| file.display().to_string());
+        self.key("web", "config_file", &optional(file.as_deref()));
         self.table("log");
         self.key("log", "format", &spelling(&FORMATS, &log.format));
         self.key("log", "level", &spelling(&LEVELS, &log.level));

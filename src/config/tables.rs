@@ -29,7 +29,7 @@ pub(super) const LEVELS: [(&str, tracing::Level); 5] = [
 ];
 
 /// Keys that somebody may type into a variable with one underscore too few.
-pub(super) const KEYS: [&str; 22] = [
+pub(super) const KEYS: [&str; 23] = [
     "brokers",
     "topics",
     "group_id",
@@ -50,6 +50,7 @@ pub(super) const KEYS: [&str; 22] = [
     "external_url",
     "hosts",
     "lifecycle",
+    "config_file",
     "format",
     "level",
 ];
@@ -322,6 +323,7 @@ fn read_web(table: Table, notes: &mut Notes<'_>) -> Web {
         external_url: section.take("external_url", None, external_url),
         hosts: section.take("hosts", defaults.hosts, texts),
         lifecycle: section.take("lifecycle", defaults.lifecycle, boolean),
+        config_file: section.take("config_file", None, |value| Ok(optional(value)?.map(Into::into))),
     };
     section.finish();
     web

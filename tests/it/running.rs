@@ -67,6 +67,10 @@ impl Running {
         fs::write(self.path("aadstream.toml"), config(&self.cluster.bootstrap_servers(), more)).unwrap();
     }
 
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
