@@ -2,7 +2,7 @@
 //!
 //! [`Settings`] is what the program uses: typed, validated, complete. `source` says where values come from, `read` how a
 //! table is asked for them, `tables` which keys there are; `kafka` makes the client's options of it. The
-//! environment is read nowhere else.
+//! environment is read nowhere else, but for the proxy of token endpoints and the system's certificates.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
