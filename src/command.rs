@@ -10,6 +10,7 @@ pub mod demo;
 pub mod explain;
 mod exposition;
 mod manual;
+mod reload;
 pub mod rules;
 pub mod run;
 pub mod scan;
@@ -18,6 +19,7 @@ pub mod terminal;
 
 /// Runs what the command line asked for.
 pub fn run(cli: Cli) -> anyhow::Result<Exit> {
+    crate::log::guard_panics();
     match cli.color {
         Color::Auto => {}
         Color::Always => anstream::ColorChoice::Always.write_global(),

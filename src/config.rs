@@ -2,7 +2,7 @@
 //!
 //! [`Settings`] is what the program uses: typed, validated, complete. `source` says where values come from, `read` how a
 //! table is asked for them, `tables` which keys there are; `kafka` makes the client's options of it. The
-//! environment is read nowhere else.
+//! environment is read nowhere else, but for the proxy of token endpoints and the system's certificates.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -20,6 +20,8 @@ mod source;
 mod read;
 mod values;
 pub mod secret;
+pub mod oauth;
+pub mod token;
 mod tables;
 mod outputs;
 mod option_names;
@@ -73,6 +75,8 @@ pub struct Kafka {
     pub startup_timeout: Duration,
     pub shutdown_timeout: Duration,
     pub profile: Option<Profile>,
+    /// Where tokens come from, with OAUTHBEARER.
+    pub oauth: Option<oauth::OAuth>,
     /// librdkafka's own options.
     pub options: BTreeMap<String, OptionValue>,
 }
@@ -203,6 +207,10 @@ pub struct Web {
     pub external_url: Option<String>,
     /// Names under which pages answer, beside IP literals, localhost and `external_url`'s.
     pub hosts: Vec<String>,
+    /// Whether `POST /-/reload` reads the rules anew.
+    pub lifecycle: bool,
+    /// TLS, client certificates and passwords, in the form of Prometheus' exporters.
+    pub config_file: Option<PathBuf>,
 }
 
 /// `[log]`.
@@ -232,6 +240,7 @@ impl Default for Kafka {
             // Half of what Kubernetes waits before it kills.
             shutdown_timeout: Duration::from_secs(15),
             profile: None,
+            oauth: None,
             options: BTreeMap::new(),
         }
     }
@@ -270,7 +279,13 @@ impl Default for Metrics {
 
 impl Default for Web {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:9877".to_owned(), external_url: None, hosts: Vec::new() }
+        Self {
+            listen: "127.0.0.1:9877".to_owned(),
+            external_url: None,
+            hosts: Vec::new(),
+            lifecycle: false,
+            config_file: None,
+        }
     }
 }
 
@@ -326,9 +341,12 @@ impl Settings {
         let mut settings = tables::settings(table, &mut notes);
         settings.origins = notes.origins;
         let mut problems = notes.problems;
-        let found = settings.find_kafka_problems().into_iter().chain(settings.find_output_problems());
-        for (origin, message) in found {
-            origin.report(&mut problems, message);
+        // An option that was refused may be the one that is missed.
+        if !problems.iter().any(|problem| problem.message.starts_with("cannot use the option")) {
+            let found = settings.find_kafka_problems().into_iter().chain(settings.find_output_problems());
+            for (origin, message) in found {
+                origin.report(&mut problems, message);
+            }
         }
         if needs_kafka {
             settings.report_missing_kafka(path, &mut problems);

@@ -351,10 +351,12 @@ impl Middle {
     }
 }
 
-/// Stands in for a bug in the middle, for the test that a panic costs one message.
+/// Stands in for a bug in the middle, for the test that a panic costs one message; it quotes the message as the standard
+/// library's panics do.
 #[cfg(feature = "failpoints")]
 fn failpoint(bytes: &[u8]) {
-    assert!(memchr::memmem::find(bytes, b"aadstream-failpoint-panic").is_none(), "planted by a test");
+    let is_planted = memchr::memmem::find(bytes, b"aadstream-failpoint-panic").is_some();
+    assert!(!is_planted, "planted by a test in {}", String::from_utf8_lossy(bytes));
 }
 
 #[cfg(not(feature = "failpoints"))]

@@ -1,5 +1,6 @@
 //! Sets up the log on stderr, and keeps repeated lines rare.
 
+use std::io::Write as _;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -17,10 +18,19 @@ pub fn init(format: LogFormat, level: Level) {
         LogFormat::Text => builder.with_ansi(is_colored()).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
-    // A panic in the middle is caught and counted; the log gets its place, never a record's bytes.
+}
+
+/// Shows where the program panicked, and nothing else: a panic's message may quote a record. One in the middle is caught
+/// and counted.
+pub fn guard_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "a bug: the program panicked here");
+        if tracing::dispatcher::has_been_set() {
+            tracing::error!(place, "a bug: the program panicked here");
+        } else {
+            // Where stderr is closed there is nobody to tell.
+            let _ = writeln!(std::io::stderr(), "aadstream: a bug: the program panicked at {place}");
+        }
     }));
 }
 

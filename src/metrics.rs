@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::io::Write as _;
+use std::sync::RwLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -31,7 +32,7 @@ use families::Families;
 use label::{Key, UNKNOWN};
 use record::Seats;
 pub use table::Clock;
-use table::Table;
+use table::{Rows, Table};
 
 /// The first step of a fix as a label; rules keep to it, overrides are cut.
 const FIX_BYTES: usize = 160;
@@ -78,11 +79,15 @@ impl Default for MetricsOptions {
     }
 }
 
+/// How a series that nothing was counted in yet comes into a table.
+type Declare = fn(&Table, &dyn Fn(&mut Key));
+
 /// The metrics of one service.
 pub struct Metrics {
     families: Families,
     /// Codes with a rule.
-    known: FxHashSet<Code>,
+    known: RwLock<FxHashSet<Code>>,
+    external_url: Option<String>,
     apps: HashMap<String, App>,
     unskipped: Vec<Reason>,
     tenants: Seats,
@@ -100,90 +105,106 @@ impl Metrics {
         }
         let metrics = Self {
             families,
-            known: catalogue.rules().map(|rule| rule.code).collect(),
+            known: RwLock::default(),
+            external_url: options.external_url,
             apps: options.apps,
             unskipped: options.unskipped,
             tenants: Seats::new(record::TENANTS),
             datasets: Seats::new(families::DATASETS),
             text_bytes: AtomicUsize::new(0),
         };
-        metrics.declare_codes(catalogue, options.external_url.as_deref());
+        metrics.declare_codes(catalogue, Table::declare);
         metrics.declare_closed_sets();
         metrics
     }
 
-    fn declare_codes(&self, catalogue: &Catalogue, external_url: Option<&str>) {
+    /// Takes the series of another catalogue: what is new in it stands at 0 and is held there like any late series, what
+    /// was counted stays, and every code is described as this catalogue does.
+    pub fn adopt(&self, catalogue: &Catalogue) {
+        self.declare_codes(catalogue, |table, write| table.add(write, 0));
+        self.families.rules_reloads.inc();
+        self.families.rules_last_reload_successful.set(1);
+    }
+
+    /// Another catalogue was refused.
+    pub fn reload_failure(&self) {
+        self.families.rules_reload_failures.inc();
+        self.families.rules_last_reload_successful.set(0);
+    }
+
+    fn declare_codes(&self, catalogue: &Catalogue, declare: Declare) {
         let families = &self.families;
+        *self.known.write().expect("no code panics while it holds this lock") =
+            catalogue.rules().map(|rule| rule.code).collect();
         for rule in catalogue.rules() {
             let names =
                 || std::iter::once(None).chain(rule.variants.iter().map(|variant| Some(variant.name)));
             for (flow, variant) in rule.flows.iter().flat_map(|flow| names().map(move |name| (*flow, name))) {
                 if let Some(verdict) = catalogue.verdict(rule.code, flow, variant) {
-                    families.events.declare(|key| event_key(key, rule.code, flow, verdict));
+                    declare(&families.events, &|key| event_key(key, rule.code, flow, verdict));
                 }
             }
-            families.mentions.declare(|key| _ = key.code(rule.code));
-            let fix = rule.fix.first().map_or("", String::as_str);
-            let page = runbook_url(rule.code, external_url)
-                .or_else(|| rule.references.first().cloned())
-                .unwrap_or_else(|| GENERAL_PAGE.to_owned());
-            self.rule_info(rule.code, &rule.title, rule.category.as_str(), fix, &page);
+            declare(&families.mentions, &|key| _ = key.code(rule.code));
         }
         for flow in Flow::ALL {
-            families.events.declare(|key| event_key(key, Code::Unknown, *flow, Verdict::UNKNOWN));
+            declare(&families.events, &|key| event_key(key, Code::Unknown, *flow, Verdict::UNKNOWN));
             if *flow != Flow::Text {
-                families.events.declare(|key| event_key(key, Code::None, *flow, without_code(*flow)));
+                declare(&families.events, &|key| event_key(key, Code::None, *flow, without_code(*flow)));
             }
         }
-        families.mentions.declare(|key| _ = key.code(Code::Unknown));
-        let unknown =
-            "Look the number up on Microsoft's page; then give it a rule of your own in [rules] dir.";
-        let none = "Read the record itself: the service named no reason. For a refresh look at its error in Power BI.";
-        for (code, fix) in [(Code::Unknown, unknown), (Code::None, none)] {
-            self.rule_info(code, &title(catalogue, code), "other", fix, GENERAL_PAGE);
-        }
+        declare(&families.mentions, &|key| _ = key.code(Code::Unknown));
         for (origin, count) in
             [("embedded", catalogue.embedded_count()), ("override", catalogue.override_count())]
         {
             families.rules_loaded.set(|key| _ = key.own(origin), count as f64);
         }
-        let revision = option_env!("AADSTREAM_REVISION").unwrap_or(UNKNOWN);
-        families.build_info.set(|key| _ = key.own(env!("CARGO_PKG_VERSION")).own(revision), 1.0);
+        self.describe_codes(catalogue);
     }
 
-    fn rule_info(&self, code: Code, title: &str, category: &str, fix: &str, page: &str) {
-        let mut end = fix.len().min(FIX_BYTES);
-        while !fix.is_char_boundary(end) {
-            end -= 1;
+    /// Writes `aadstream_rule_info` anew, at once: no scrape finds a code twice, or not at all.
+    fn describe_codes(&self, catalogue: &Catalogue) {
+        let mut rows = self.families.rule_info.rows();
+        rows.clear();
+        for rule in catalogue.rules() {
+            let fix = rule.fix.first().map_or("", String::as_str);
+            let page = runbook_url(rule.code, self.external_url.as_deref())
+                .or_else(|| rule.references.first().cloned())
+                .unwrap_or_else(|| GENERAL_PAGE.to_owned());
+            rule_info(&mut rows, rule.code, &rule.title, rule.category.as_str(), fix, &page);
         }
-        let fix = &fix[..end];
-        self.families
-            .rule_info
-            .set(|key| _ = key.code(code).own(title).own(category).own(fix).own(page), 1.0);
+        let unknown =
+            "Look the number up on Microsoft's page; then give it a rule of your own in [rules] dir.";
+        let none = "Read the record itself: the service named no reason. For a refresh look at its error in Power BI.";
+        for (code, fix) in [(Code::Unknown, unknown), (Code::None, none)] {
+            rule_info(&mut rows, code, &title(catalogue, code), "other", fix, GENERAL_PAGE);
+        }
     }
 
     /// Series whose labels are closed sets exist at 0 from the start.
     fn declare_closed_sets(&self) {
         let families = &self.families;
+        families.rules_last_reload_successful.set(1);
+        let revision = option_env!("AADSTREAM_REVISION").unwrap_or(UNKNOWN);
+        families.build_info.set(|key| _ = key.own(env!("CARGO_PKG_VERSION")).own(revision), 1.0);
         for category in LogCategory::ALL {
             for outcome in Outcome::ALL {
-                families.records.declare(|key| _ = key.own(category.as_str()).own(outcome.as_str()));
+                families.records.declare(&|key| _ = key.own(category.as_str()).own(outcome.as_str()));
             }
         }
         for kind in [Kind::SignIn, Kind::Refresh] {
-            families.duplicates.declare(|key| _ = key.own(kind.as_str()));
+            families.duplicates.declare(&|key| _ = key.own(kind.as_str()));
         }
         for reason in Reason::ALL {
             for table in [&families.dead_letters_skipped, &families.dead_letters] {
-                table.declare(|key| _ = key.own(reason.as_str()));
+                table.declare(&|key| _ = key.own(reason.as_str()));
             }
         }
-        families.dead_letters.declare(|key| _ = key.own("undeliverable"));
+        families.dead_letters.declare(&|key| _ = key.own("undeliverable"));
         for reason in FORWARD_FAILURES {
-            families.forward_failures.declare(|key| _ = key.own(reason));
+            families.forward_failures.declare(&|key| _ = key.own(reason));
         }
         for kind in ["assign", "revoke", "lost"] {
-            families.rebalances.declare(|key| _ = key.own(kind));
+            families.rebalances.declare(&|key| _ = key.own(kind));
         }
     }
 
@@ -191,18 +212,18 @@ impl Metrics {
     pub fn declare_topic(&self, topic: &str) {
         let families = &self.families;
         for table in [&families.consumed, &families.processed, &families.consumed_bytes, &families.lost] {
-            table.declare(|key| _ = key.own(topic));
+            table.declare(&|key| _ = key.own(topic));
         }
         for reason in Reason::ALL {
             for table in [&families.messages_rejected, &families.records_rejected] {
-                table.declare(|key| _ = key.own(topic).own(reason.as_str()));
+                table.declare(&|key| _ = key.own(topic).own(reason.as_str()));
             }
         }
     }
 
     /// Makes the series of an output topic exist at 0.
     pub fn declare_forwarding(&self, topic: &str) {
-        self.families.events_forwarded.declare(|key| _ = key.own(topic));
+        self.families.events_forwarded.declare(&|key| _ = key.own(topic));
     }
 
     pub fn event_forwarded(&self, topic: &str) {
@@ -301,6 +322,15 @@ impl Metrics {
     pub fn gather(&self) -> Vec<MetricFamily> {
         self.families.gather()
     }
+}
+
+fn rule_info(rows: &mut Rows<'_>, code: Code, title: &str, category: &str, fix: &str, page: &str) {
+    let mut end = fix.len().min(FIX_BYTES);
+    while !fix.is_char_boundary(end) {
+        end -= 1;
+    }
+    rows.key().code(code).own(title).own(category).own(&fix[..end]).own(page);
+    rows.set(1.0);
 }
 
 fn set(gauge: &IntGauge, count: usize) {

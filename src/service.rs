@@ -4,8 +4,8 @@
 //! offset is committed afterwards, for a contiguous prefix of every partition. Nothing queues without a limit: when the
 //! bytes in flight reach theirs, polling waits, and after a while the partitions are paused.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -77,7 +77,8 @@ fn workers(settings: &Settings) -> usize {
 /// Everything that the threads of the service share.
 pub struct Service {
     settings: Settings,
-    pub middle: Middle,
+    /// A batch takes the one of the moment and keeps it to its end; a reload puts another in its place.
+    middle: RwLock<Arc<Middle>>,
     pub metrics: Arc<Metrics>,
     progress: Arc<Progress>,
     desk: Arc<Desk>,
@@ -99,7 +100,7 @@ impl Service {
         let desk = Desk::new(&settings, Arc::clone(&progress), Arc::clone(&metrics));
         Self {
             settings,
-            middle,
+            middle: RwLock::new(Arc::new(middle)),
             metrics,
             progress,
             desk: Arc::new(desk),
@@ -110,6 +111,18 @@ impl Service {
             missing_topics: std::sync::Mutex::default(),
             failed: std::sync::Mutex::default(),
         }
+    }
+
+    /// The middle with the rules in force.
+    pub fn middle(&self) -> Arc<Middle> {
+        Arc::clone(&self.middle.read().expect("no code panics while it holds this lock"))
+    }
+
+    /// Puts other rules in force: their series first, so that whoever counts by them finds them there.
+    pub fn adopt(&self, catalogue: Arc<Catalogue>) {
+        self.metrics.adopt(&catalogue);
+        let middle = Middle::new(catalogue, self.settings.service_options());
+        *self.middle.write().expect("no code panics while it holds this lock") = Arc::new(middle);
     }
 
     /// Asks the service to end; [`Service::consume`] returns soon after.
@@ -127,7 +140,7 @@ impl Service {
     pub fn consume(&self) -> anyhow::Result<()> {
         let kafka = &self.settings.kafka;
         let outbox = Outbox::open(&self.settings, Arc::clone(&self.desk))?;
-        let context = Context::new(Arc::clone(&self.progress), Arc::clone(&self.metrics), kafka.start);
+        let context = Context::new(Arc::clone(&self.progress), Arc::clone(&self.metrics), kafka);
         let consumer: BaseConsumer<Context> = client_config(&self.settings)
             .create_with_context(context)
             .context("cannot create the Kafka client")?;
@@ -435,6 +448,7 @@ impl<'s, 'c> PollLoop<'s, 'c> {
                 RDKafkaErrorCode::AllBrokersDown
                 | RDKafkaErrorCode::BrokerTransportFailure
                 | RDKafkaErrorCode::Authentication
+                | RDKafkaErrorCode::SSL
                 | RDKafkaErrorCode::Resolve,
             ) => debug!(%error, "outage"),
             error => {

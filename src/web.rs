@@ -1,4 +1,4 @@
-//! The HTTP side: metrics, probes, and a page of links.
+//! The HTTP side: metrics, probes, reloading, and a page of links; `access` says who may see them.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -6,13 +6,23 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::net::TcpListener;
 
 use crate::metrics::Metrics;
+
+pub mod access;
+mod door;
+
+use access::Access;
+use door::{Caller, Door};
+
+/// Answered to whoever asks: they say nothing but whether the service is well.
+const PROBES: [&str; 2] = ["/-/healthy", "/-/ready"];
 
 /// What the probes ask.
 pub trait Health: Send + Sync + 'static {
@@ -20,6 +30,12 @@ pub trait Health: Send + Sync + 'static {
     fn unhealthy(&self) -> Option<String>;
     /// `None` once messages can arrive; else what is missing.
     fn unready(&self) -> Option<String>;
+}
+
+/// What `/-/reload` asks.
+pub trait Reload: Send + Sync + 'static {
+    /// Reads the rules anew; what came of it, in words.
+    fn reload(&self) -> Result<String, String>;
 }
 
 /// What the pages need.
@@ -30,6 +46,10 @@ pub struct Site {
     /// Host names that pages answer to besides IP addresses and `localhost`: a page that answered to any name could be
     /// read by a web site that points its own name here.
     pub hosts: Arc<[String]>,
+    /// `None` refuses to reload.
+    pub reload: Option<Arc<dyn Reload>>,
+    /// `None` shows everything to everybody.
+    pub access: Option<Arc<Access>>,
 }
 
 /// Binds the address of the pages.
@@ -51,13 +71,39 @@ pub async fn serve(
     site: Site,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
+    let door = Door::open(listener, site.access.clone());
     let routes = Router::new()
         .route("/", get(index))
         .route("/metrics", get(metrics))
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
+        .route("/-/reload", post(reload))
+        .layer(middleware::from_fn_with_state(site.clone(), admit))
         .with_state(site);
-    axum::serve(listener, routes).with_graceful_shutdown(stop).await.context("cannot serve HTTP")
+    let service = routes.into_make_service_with_connect_info::<Caller>();
+    axum::serve(door, service).with_graceful_shutdown(stop).await.context("cannot serve HTTP")
+}
+
+/// Lets those through who may see what they ask for.
+async fn admit(
+    State(site): State<Site>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let Some(access) = site.access.filter(|_| !PROBES.contains(&request.uri().path())) else {
+        return next.run(request).await;
+    };
+    let rules = access.rules();
+    if rules.wants_certificate && !caller.has_certificate {
+        return (StatusCode::FORBIDDEN, "a client certificate is wanted here\n").into_response();
+    }
+    let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if access.admits(&rules, authorization).await {
+        return next.run(request).await;
+    }
+    let asks = [(header::WWW_AUTHENTICATE, "Basic realm=\"aadstream\", charset=\"UTF-8\"")];
+    (StatusCode::UNAUTHORIZED, asks, "a user and a password are wanted here\n").into_response()
 }
 
 async fn metrics(State(site): State<Site>, headers: HeaderMap) -> Response {
@@ -86,6 +132,22 @@ fn probe(problem: Option<String>, fine: &str) -> Response {
     match problem {
         None => format!("{fine}\n").into_response(),
         Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, format!("{problem}\n")).into_response(),
+    }
+}
+
+async fn reload(State(site): State<Site>, headers: HeaderMap) -> Response {
+    let forbid = |advice: &'static str| (StatusCode::FORBIDDEN, advice).into_response();
+    let Some(reloader) = site.reload else {
+        return forbid("reloading over HTTP is off; set [web] lifecycle = true\n");
+    };
+    // Browsers say so when another site sends them here.
+    if headers.contains_key(header::ORIGIN) {
+        return forbid("a web page cannot ask for this\n");
+    }
+    match tokio::task::spawn_blocking(move || reloader.reload()).await {
+        Ok(Ok(done)) => format!("{done}\n").into_response(),
+        Ok(Err(problem)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{problem}\n")).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 

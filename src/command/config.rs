@@ -28,6 +28,9 @@ fn check(path: Option<&Path>, connects: bool) -> anyhow::Result<Exit> {
             Err(problem) => problems.push(format!("{name}: {problem}")),
         }
     }
+    if let Err(problem) = settings.web_access() {
+        problems.push(format!("{name}: {problem}"));
+    }
     if let Err(found) = settings.load_rules() {
         problems.extend(found.iter().map(ToString::to_string));
     }

@@ -32,7 +32,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<Exit> {
     let stop = signals::stop()?;
     let mut broker = Broker::start()?;
     let catalogue = Arc::new(Catalogue::embedded());
-    let running = Running::start(settings(&broker, args), Arc::clone(&catalogue), true)?;
+    let running = Running::start(settings(&broker, args), Arc::clone(&catalogue), None)?;
     terminal::print(&format!("http://{}/\n", running.address))?;
     terminal::remark(&summary::introduction(&running.address.to_string(), args));
     let mut demo =

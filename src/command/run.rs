@@ -1,6 +1,7 @@
 //! `aadstream run`: the service until a signal ends it.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,14 +10,15 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use super::reload::Reloader;
 use super::signals;
 use crate::catalogue::Catalogue;
 use crate::cli::RunArgs;
 use crate::config::Settings;
-use crate::exit_code::Exit;
+use crate::exit_code::{Exit, ExitError};
 use crate::metrics::{Metrics, MetricsOptions};
 use crate::service::Service;
-use crate::web::{self, Site};
+use crate::web::{self, Reload as _, Site};
 
 pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     let settings = Settings::load(args.config.as_deref())?;
@@ -24,10 +26,10 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     crate::log::init(settings.log.format, settings.log.level);
     settings.warnings().iter().for_each(|warning| warn!("{warning}"));
     let catalogue = Arc::new(settings.catalogue()?);
-    let stop = signals::stop()?;
-    let running = Running::start(settings, catalogue, true)?;
+    let (stop, hangups) = (signals::stop()?, signals::hangups()?);
+    let running = Running::start(settings, catalogue, args.config.clone())?;
     info!(address = %running.address, "serving metrics and probes");
-    running.wait(stop);
+    running.wait(stop, hangups);
     running.end()
 }
 
@@ -44,6 +46,7 @@ fn page_hosts(settings: &Settings) -> Vec<String> {
 pub struct Running {
     pub service: Arc<Service>,
     pub address: SocketAddr,
+    reloader: Arc<Reloader>,
     shutdown_timeout: Duration,
     consumer: std::thread::JoinHandle<anyhow::Result<()>>,
     /// Changes when the consumer thread has ended.
@@ -57,13 +60,13 @@ impl Running {
     pub fn start(
         settings: Settings,
         catalogue: Arc<Catalogue>,
-        with_process_metrics: bool,
+        config: Option<PathBuf>,
     ) -> anyhow::Result<Self> {
         let options = MetricsOptions {
             birth_hold: settings.metrics.birth_hold,
             external_url: settings.web.external_url.clone(),
             apps: settings.apps.clone(),
-            process: with_process_metrics,
+            process: true,
             unskipped: settings.dead_letters.unskipped().collect(),
             ..MetricsOptions::default()
         };
@@ -75,9 +78,19 @@ impl Running {
             .context("cannot start the web server's threads")?;
         let (listener, address) = runtime.block_on(web::bind(&settings.web.listen))?;
         let hosts = page_hosts(&settings).into();
+        let access = settings.web_access().map_err(|problem| ExitError::new(Exit::BadConfig, problem))?;
         let shutdown_timeout = settings.kafka.shutdown_timeout;
-        let service = Arc::new(Service::new(settings, catalogue, Arc::clone(&metrics)));
-        let site = Site { metrics, health: Arc::clone(&service) as Arc<_>, hosts };
+        let has_lifecycle = settings.web.lifecycle;
+        let service = Arc::new(Service::new(settings.clone(), catalogue, Arc::clone(&metrics)));
+        let reloader = Arc::new(Reloader::new(config, settings, Arc::clone(&service)));
+        let reload = has_lifecycle.then(|| Arc::clone(&reloader) as Arc<_>);
+        let site = Site {
+            metrics,
+            health: Arc::clone(&service) as Arc<_>,
+            hosts,
+            reload,
+            access: access.map(Arc::new),
+        };
         let (stop_web, mut web_stopped) = watch::channel(false);
         let stopped = async move {
             // An error means that the sender is gone, which also ends the server.
@@ -98,16 +111,25 @@ impl Running {
             })
         }
         .context("cannot start the poll thread")?;
-        Ok(Self { service, address, shutdown_timeout, consumer, ended, stop_web, runtime })
+        Ok(Self { service, address, reloader, shutdown_timeout, consumer, ended, stop_web, runtime })
     }
 
-    /// Waits for the signal to stop, or until the consumer ends by itself.
-    fn wait(&self, mut stop: watch::Receiver<Option<&'static str>>) {
+    /// Waits for the signal to stop, or until the consumer ends by itself; each SIGHUP meanwhile reads the rules anew.
+    fn wait(&self, mut stop: watch::Receiver<Option<&'static str>>, mut hangups: watch::Receiver<u64>) {
         let mut ended = self.ended.clone();
         self.runtime.block_on(async move {
-            tokio::select! {
-                Ok(signal) = stop.wait_for(Option::is_some) => info!("{}: stopping", signal.unwrap_or_default()),
-                _ = ended.wait_for(|ended| *ended) => {}
+            loop {
+                tokio::select! {
+                    Ok(signal) = stop.wait_for(Option::is_some) => {
+                        break info!("{}: stopping", signal.unwrap_or_default());
+                    }
+                    _ = ended.wait_for(|ended| *ended) => break,
+                    Ok(()) = hangups.changed() => {
+                        let reloader = Arc::clone(&self.reloader);
+                        // The log has told what came of it.
+                        let _ = tokio::task::spawn_blocking(move || reloader.reload()).await;
+                    }
+                }
             }
         });
     }

@@ -1,4 +1,4 @@
-//! What Ctrl-C and SIGTERM do: end a command at once, or ask a service to end in order.
+//! What signals do: Ctrl-C and SIGTERM end a command at once, or ask a service to end in order; SIGHUP asks for new rules.
 
 use std::process;
 use std::thread;
@@ -47,6 +47,29 @@ pub fn stop() -> anyhow::Result<watch::Receiver<Option<&'static str>>> {
         .spawn(wait)
         .context("cannot start the signals' thread")?;
     Ok(stop_rx)
+}
+
+/// Counts the SIGHUPs from now on.
+pub fn hangups() -> anyhow::Result<watch::Receiver<u64>> {
+    let runtime =
+        Builder::new_current_thread().enable_all().build().context("cannot start the signals' thread")?;
+    let mut hangup = {
+        let _entered = runtime.enter();
+        signal(SignalKind::hangup()).context("cannot listen for signals")?
+    };
+    let (count_tx, count_rx) = watch::channel(0);
+    let count = move || {
+        runtime.block_on(async {
+            while hangup.recv().await.is_some() {
+                count_tx.send_modify(|count| *count += 1);
+            }
+        });
+    };
+    thread::Builder::new()
+        .name("hangups".to_owned())
+        .spawn(count)
+        .context("cannot start the signals' thread")?;
+    Ok(count_rx)
 }
 
 async fn next(interrupt: &mut Signal, terminate: &mut Signal) -> &'static str {

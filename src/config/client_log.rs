@@ -1,13 +1,18 @@
 //! Remembers why librdkafka has no connection: its calls say only that there is none, the reason stands in its log and in
 //! its error callback.
 
+use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use rdkafka::ClientContext;
+use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
+
+use super::oauth::OAuth;
+use super::token::{self, Token};
 
 /// Warnings of a client's set-up that are kept; there are as many as options at most.
 const WARNINGS_MAX: usize = 32;
@@ -33,7 +38,11 @@ pub enum TroubleKind {
 
 /// Cheap to clone; all clones remember the same. Give one to each client, as its context or inside of it.
 #[derive(Clone, Debug, Default)]
-pub struct ClientLog(Arc<Mutex<Memory>>);
+pub struct ClientLog {
+    memory: Arc<Mutex<Memory>>,
+    /// Where the client's tokens come from; they fail as connections do.
+    oauth: Option<Arc<OAuth>>,
+}
 
 #[derive(Debug, Default)]
 struct Memory {
@@ -42,8 +51,31 @@ struct Memory {
 }
 
 impl ClientLog {
+    /// For a client that may need tokens; the default is for one that connects nowhere.
+    pub fn new(oauth: Option<&OAuth>) -> Self {
+        Self { memory: Arc::default(), oauth: oauth.cloned().map(Arc::new) }
+    }
+
+    /// A token for the client, whose callback wants just this.
+    pub fn token(&self) -> Result<OAuthToken, Box<dyn Error>> {
+        let oauth = self.oauth.as_ref().ok_or("no tokens are configured")?;
+        match token::fetch(oauth) {
+            Ok(Token { value, expires_ms }) => {
+                tracing::debug!(expires_ms, "token received");
+                // Brokers look for the user inside the token.
+                let principal_name = oauth.client_id.clone().unwrap_or_else(|| "aadstream".to_owned());
+                Ok(OAuthToken { token: value, principal_name, lifetime_ms: expires_ms })
+            }
+            Err(trouble) => {
+                let reason = trouble.reason.clone();
+                self.remember(trouble);
+                Err(reason.into())
+            }
+        }
+    }
+
     fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.0.lock().expect("no code panics while it holds this lock")
+        self.memory.lock().expect("no code panics while it holds this lock")
     }
 
     /// Why there is no connection, in one sentence.
@@ -70,14 +102,20 @@ impl ClientLog {
     pub fn note(&self, facility: &str, line: &str) {
         let line =
             line.strip_prefix("[thrd:").and_then(|rest| rest.split_once("]: ")).map_or(line, |(_, it)| it);
-        let mut memory = self.memory();
         if facility == "CONFWARN" {
+            let mut memory = self.memory();
             if memory.warnings.len() < WARNINGS_MAX {
                 memory.warnings.push(super::kafka::plain(line));
             }
             return;
         }
-        let Some(trouble) = read_trouble(line) else { return };
+        if let Some(trouble) = read_trouble(line) {
+            self.remember(trouble);
+        }
+    }
+
+    fn remember(&self, trouble: Trouble) {
+        let mut memory = self.memory();
         if memory.trouble.as_ref().is_none_or(|earlier| earlier.kind <= trouble.kind) {
             memory.trouble = Some(trouble);
         }
@@ -85,6 +123,12 @@ impl ClientLog {
 }
 
 impl ClientContext for ClientLog {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.token()
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         self.note(facility, line);
         match level {
@@ -169,6 +213,16 @@ fn classify(broker: &str, what: &str, state: &str) -> Option<(TroubleKind, Strin
     let tail = || what.rsplit(": ").next().unwrap_or(what).to_lowercase();
     if has("SASL authentication error") || has("SASL authentication failure") {
         let said = what.split_once(": ").map_or(what, |(_, said)| said);
+        // What OAUTHBEARER answers.
+        if let Some(status) = said.strip_prefix("{\"status\":\"").and_then(|rest| rest.split('"').next()) {
+            return Some((
+                Refused,
+                format!(
+                    "the broker {broker} refused our token: {status}; it is over, not meant for this broker, or not \
+                     of a provider it trusts: look at scope and token_url in [kafka.oauth]"
+                ),
+            ));
+        }
         return Some((Refused, format!("the broker {broker} refused the user or the password: {said}")));
     }
     if let Some((_, supported)) = what.split_once("broker's supported mechanisms:") {
@@ -249,6 +303,12 @@ mod tests {
              or password (after 331ms in state AUTH_REQ)",
             Refused,
             "the broker h:9094 refused the user or the password: Authentication failed: Invalid",
+        );
+        check(
+            "sasl_ssl://h:9/bootstrap: SASL authentication error: {\"status\":\"invalid_token\"} (after 305ms in state \
+             AUTH_REQ, 1 identical error(s) suppressed)",
+            Refused,
+            "the broker h:9 refused our token: invalid_token; it is over, ",
         );
         check(
             "sasl_plaintext://h:9094/1: SASL SCRAM-SHA-256 mechanism handshake failed: Broker: Unsupported SASL \

@@ -34,22 +34,20 @@ pub fn check_connection(settings: &Settings) -> Result<Vec<String>, Vec<String>>
     }
     let mut found = Vec::new();
     let mut wrong = Vec::new();
-    let mut ask =
-        |config, brokers: &str, topics: &[&str]| match fetch(config, brokers, settings.kafka.startup_timeout)
-        {
-            Ok(metadata) => {
-                let count = metadata.brokers().len();
-                let plural = if count == 1 { "" } else { "s" };
-                found.push(format!("connected to {count} broker{plural}"));
-                for topic in topics {
-                    match find_topic(topic, &metadata) {
-                        Ok(line) => found.push(line),
-                        Err(line) => wrong.push(line),
-                    }
+    let mut ask = |config, brokers: &str, topics: &[&str]| match fetch(config, settings, brokers) {
+        Ok(metadata) => {
+            let count = metadata.brokers().len();
+            let plural = if count == 1 { "" } else { "s" };
+            found.push(format!("connected to {count} broker{plural}"));
+            for topic in topics {
+                match find_topic(topic, &metadata) {
+                    Ok(line) => found.push(line),
+                    Err(line) => wrong.push(line),
                 }
             }
-            Err(reason) => wrong.push(format!("cannot connect: {reason}")),
-        };
+        }
+        Err(reason) => wrong.push(format!("cannot connect: {reason}")),
+    };
     ask(config, &settings.kafka.brokers, &inputs);
     if let Some(config) = producer {
         ask(config, settings.output_brokers(), &settings.output_topics());
@@ -57,9 +55,14 @@ pub fn check_connection(settings: &Settings) -> Result<Vec<String>, Vec<String>>
     if wrong.is_empty() { Ok(found) } else { Err(wrong) }
 }
 
-fn fetch(config: ClientConfig, brokers: &str, limit: Duration) -> Result<Metadata, String> {
-    let log = ClientLog::default();
+fn fetch(mut config: ClientConfig, settings: &Settings, brokers: &str) -> Result<Metadata, String> {
+    // Only questions are asked: this client must be no member of the group.
+    for option in ["group.id", "group.instance.id"] {
+        config.remove(option);
+    }
+    let limit = settings.kafka.startup_timeout;
     // A producer's options serve a consumer that only asks: librdkafka warns of what it does not need, which nobody reads.
+    let log = ClientLog::new(settings.kafka.oauth.as_ref());
     let consumer: BaseConsumer<ClientLog> =
         config.create_with_context(log.clone()).map_err(|error| match error {
             KafkaError::ClientCreation(reason) => plain(&reason),

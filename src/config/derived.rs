@@ -7,6 +7,7 @@ use crate::digest::Options;
 use crate::digest::event::EventOptions;
 use crate::digest::tally::Detail;
 use crate::exit_code::{Exit, ExitError};
+use crate::web::access::Access;
 
 impl Settings {
     /// The rules in force, or every problem of them.
@@ -37,6 +38,43 @@ impl Settings {
         }
         options.rejects = self.dead_letters.unskipped().next().is_some();
         options
+    }
+
+    /// Who may see the pages.
+    pub fn web_access(&self) -> Result<Option<Access>, String> {
+        let access = self.web.config_file.as_deref().map(Access::new).transpose();
+        access.map_err(|problem| format!("cannot use `web.config_file`: {problem}"))
+    }
+
+    /// The tables of `new` that a running service cannot take over: all that differ but `[rules]`.
+    pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
+        let Self {
+            kafka,
+            input,
+            forward,
+            dead_letters,
+            rules: _,
+            apps,
+            privacy,
+            metrics,
+            web,
+            log,
+            workspaces: _,
+            origins: _,
+            warnings: _,
+        } = self;
+        let tables = [
+            ("[kafka]", *kafka != new.kafka),
+            ("[input]", *input != new.input),
+            ("[forward]", *forward != new.forward),
+            ("[dead_letters]", *dead_letters != new.dead_letters),
+            ("[[apps]]", *apps != new.apps),
+            ("[privacy]", *privacy != new.privacy),
+            ("[metrics]", *metrics != new.metrics),
+            ("[web]", *web != new.web),
+            ("[log]", *log != new.log),
+        ];
+        tables.into_iter().filter(|(_, differs)| *differs).map(|(table, _)| table).collect()
     }
 
     /// How messages are read.

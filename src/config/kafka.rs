@@ -187,6 +187,12 @@ pub(super) fn own_options(settings: &Settings) -> BTreeMap<String, String> {
     if kafka.profile == Some(Profile::EventHubs) {
         event_hubs(&mut set);
     }
+    if kafka.oauth.is_some() {
+        options.insert("sasl.mechanisms".to_owned(), "OAUTHBEARER".to_owned());
+        // A token is as good as a password to whoever reads it on its way.
+        options.insert("security.protocol".to_owned(), "sasl_ssl".to_owned());
+        options.remove("sasl.username");
+    }
     let value_of = |option: &str| kafka.options.get(option).map(OptionValue::expose);
     let protocol =
         value_of("security.protocol").or_else(|| options.get("security.protocol").map(String::as_str));
@@ -269,8 +275,13 @@ impl Settings {
             given.map(OptionValue::expose).or_else(|| own.get(option).map(String::as_str))
         };
         let mechanism = value_of("sasl.mechanisms").unwrap_or_default().to_ascii_uppercase();
-        let is_sasl = value_of("security.protocol").is_some_and(|protocol| protocol.starts_with("sasl"));
+        let is_sasl = value_of("security.protocol")
+            .is_some_and(|protocol| protocol.to_ascii_lowercase().starts_with("sasl"));
         if !is_sasl {
+            if kafka.oauth.is_some() {
+                let message = "[kafka.oauth] needs security.protocol = \"sasl_ssl\"";
+                push("kafka.options.security.protocol", message.to_owned());
+            }
             return problems;
         }
         // Whoever asked for a login is shown what it lacks.
@@ -281,19 +292,23 @@ impl Settings {
         match mechanism.as_str() {
             "" => push(
                 asked,
-                "no `sasl.mechanisms` in [kafka.options]: set PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512".to_owned(),
+                "no `sasl.mechanisms` in [kafka.options]: set PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512, or fill [kafka.oauth]".to_owned(),
             ),
             "GSSAPI" => push(
                 "kafka.options.sasl.mechanisms",
-                "cannot use GSSAPI: this program is built without Kerberos; use PLAIN, SCRAM or client certificates"
+                "cannot use GSSAPI: this program is built without Kerberos; use PLAIN, SCRAM, OAUTHBEARER or client certificates"
                     .to_owned(),
             ),
-            "OAUTHBEARER" if value_of("enable.sasl.oauthbearer.unsecure.jwt") != Some("true") => push(
+            "OAUTHBEARER" if kafka.oauth.is_none() => push(
                 "kafka.options.sasl.mechanisms",
-                "cannot use OAUTHBEARER: this version fetches no tokens; use PLAIN, SCRAM or client certificates"
+                "cannot use OAUTHBEARER: nobody says where its tokens come from; set `method` in [kafka.oauth]"
                     .to_owned(),
             ),
             "OAUTHBEARER" => {}
+            _ if kafka.oauth.is_some() => push(
+                "kafka.options.sasl.mechanisms",
+                format!("[kafka.oauth] is for OAUTHBEARER, and sasl.mechanisms is {mechanism}: keep one of them"),
+            ),
             _ => {
                 for option in ["sasl.username", "sasl.password"] {
                     if value_of(option).is_none_or(str::is_empty) {
@@ -326,7 +341,8 @@ impl Settings {
             }
             let user = kafka.options.get("sasl.username").map_or("$ConnectionString", OptionValue::expose);
             let password = kafka.options.get("sasl.password").map_or("", OptionValue::expose);
-            if user == "$ConnectionString" && !password.starts_with("Endpoint=sb://") {
+            if kafka.oauth.is_none() && user == "$ConnectionString" && !password.starts_with("Endpoint=sb://")
+            {
                 warnings.push(
                     "`sasl.password` does not begin with Endpoint=sb://: Event Hubs wants the whole connection string"
                         .to_owned(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::Secret;
 use super::source::{Environment, Item, Origin, Table, Value};
 use crate::catalogue::problem::{Problems, did_you_mean, nearest_word};
 
@@ -49,6 +50,22 @@ impl<'n, 'e> Section<'n, 'e> {
                 let key = self.dotted(key);
                 origin.report(&mut self.notes.problems, format!("cannot use `{key}`: {reason}"));
                 default
+            }
+        }
+    }
+
+    /// A secret, by where it stands.
+    pub(super) fn take_secret(&mut self, key: &'static str) -> Option<Secret> {
+        let Item { value, origin } = self.take_item(key)?;
+        let key = self.dotted(key);
+        match Secret::read(value, &origin, self.notes.environment) {
+            Ok(secret) => {
+                self.notes.origins.insert(key, origin);
+                Some(secret)
+            }
+            Err(reason) => {
+                origin.report(&mut self.notes.problems, format!("cannot use `{key}`: {reason}"));
+                None
             }
         }
     }

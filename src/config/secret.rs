@@ -1,7 +1,10 @@
-//! Values that are never printed: passwords and keys, given plainly, in a file or in a variable.
+//! Values that are never printed: passwords and keys, which stand in a file of their own or in a variable.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use super::read::filled;
+use super::source::{Environment, Origin, Table, Value};
 
 /// librdkafka's options whose value is shown to nobody. One that is given by file or variable is not shown either.
 const SECRET_OPTIONS: &[&str] = &[
@@ -34,32 +37,67 @@ pub struct Secret {
 /// Where a secret was found.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SecretSource {
-    /// It stands in the configuration itself.
-    Plain,
     File(PathBuf),
     Variable(String),
 }
 
 impl Secret {
-    pub(super) fn new(value: impl Into<String>, source: SecretSource) -> Self {
-        Self { value: value.into(), source }
+    /// `{ file = "…" }` or `{ env = "NAME" }`, or a variable that sets the key itself. A configuration is copied, shown
+    /// and checked in, so a secret does not stand in it.
+    pub(super) fn read(value: Value, origin: &Origin, environment: &Environment) -> Result<Self, String> {
+        match (value, origin) {
+            (Value::Table(table), _) => Self::refer(table, environment),
+            (Value::Variable(_), Origin::Environment(name)) => Self::from_variable(name.clone(), environment),
+            _ => Err("a secret does not stand in the configuration; say where it is: \
+                      { file = \"/run/secrets/NAME\" } or { env = \"NAME\" }"
+                .to_owned()),
+        }
     }
 
-    /// Reads the file; editors end a file with a line end, which is no part of a password.
-    pub(super) fn from_file(path: PathBuf) -> Result<Self, String> {
-        let text = std::fs::read_to_string(&path)
-            .map_err(|error| format!("cannot read the secret {}: {error}", path.display()))?;
-        let value = text.strip_suffix('\n').unwrap_or(&text);
-        let value = value.strip_suffix('\r').unwrap_or(value);
-        if value.is_empty() {
-            return Err(format!("the secret {} is empty", path.display()));
+    fn refer(table: Table, environment: &Environment) -> Result<Self, String> {
+        let mut pairs = table.into_iter();
+        let (Some((key, item)), None) = (pairs.next(), pairs.next()) else {
+            return Err("expected either { file = \"…\" } or { env = \"NAME\" }".to_owned());
+        };
+        let name = filled(item.value)?;
+        if key == "file" { Self::from_file(name.into()) } else { Self::from_variable(name, environment) }
+    }
+
+    pub(super) fn from_variable(name: String, environment: &Environment) -> Result<Self, String> {
+        match environment.get(&name) {
+            Some("") => Err(format!("the variable {name} is empty")),
+            Some(value) => Ok(Self { value: value.to_owned(), source: SecretSource::Variable(name) }),
+            None => Err(format!("the variable {name} is not set")),
         }
-        Ok(Self::new(value, SecretSource::File(path)))
+    }
+
+    fn from_file(path: PathBuf) -> Result<Self, String> {
+        Ok(Self { value: read_file(&path)?, source: SecretSource::File(path) })
+    }
+
+    /// The value as it is now: a file may have been written anew since.
+    pub(super) fn current(&self) -> Result<String, String> {
+        match &self.source {
+            SecretSource::File(path) => read_file(path),
+            SecretSource::Variable(_) => Ok(self.value.clone()),
+        }
     }
 
     pub fn expose(&self) -> &str {
         &self.value
     }
+}
+
+/// Reads a secret; editors end a file with a line end, which is no part of a password.
+pub(super) fn read_file(path: &Path) -> Result<String, String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot read the secret {}: {error}", path.display()))?;
+    let value = text.strip_suffix('\n').unwrap_or(&text);
+    let value = value.strip_suffix('\r').unwrap_or(value);
+    if value.is_empty() {
+        return Err(format!("the secret {} is empty", path.display()));
+    }
+    Ok(value.to_owned())
 }
 
 impl fmt::Debug for Secret {
@@ -80,7 +118,8 @@ mod tests {
 
     #[test]
     fn printing_never_shows_the_value() {
-        let secret = Secret::new("hunter2", SecretSource::Variable("NAME".to_owned()));
+        let environment = Environment::of([("NAME", "hunter2")]);
+        let secret = Secret::from_variable("NAME".to_owned(), &environment).unwrap();
         assert_eq!(format!("{secret} {secret:?}"), "*** Secret(*** from Variable(\"NAME\"))");
         assert_eq!(secret.expose(), "hunter2");
     }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
+use super::oauth::METHODS;
 use super::outputs::POLICIES;
 use super::tables::{FORMATS, LEVELS, TEXT_ENTRIES};
-use super::{Destination, OptionValue, Origin, Profile, Secret, SecretSource, Settings};
+use super::{Destination, OptionValue, Profile, Secret, SecretSource, Settings};
 use crate::digest::App;
 use crate::terms::Severity;
 
@@ -13,6 +15,7 @@ use crate::terms::Severity;
 pub fn show(settings: &Settings) -> String {
     let mut page = Page { text: String::new(), settings };
     page.kafka();
+    page.oauth();
     page.options("kafka.options", &settings.kafka.options, &super::kafka::own_options(settings));
     page.others();
     page.outputs();
@@ -71,6 +74,22 @@ impl Page<'_> {
         self.key("kafka", "profile", &optional(profile));
     }
 
+    fn oauth(&mut self) {
+        let Some(oauth) = &self.settings.kafka.oauth else { return };
+        let table = "kafka.oauth";
+        self.table(table);
+        self.key(table, "method", &spelling(&METHODS, &oauth.method));
+        self.key(table, "token_url", &quoted(&oauth.token_url));
+        self.key(table, "client_id", &optional(oauth.client_id.as_deref()));
+        if let Some(secret) = &oauth.client_secret {
+            self.key(table, "client_secret", &reference(&secret.0));
+        }
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        self.key(table, "assertion_file", &optional(path(&oauth.assertion_file).as_deref()));
+        self.key(table, "scope", &optional(oauth.scope.as_deref()));
+        self.key(table, "ca_file", &optional(path(&oauth.ca_file).as_deref()));
+    }
+
     /// The operator's options, then what librdkafka is told besides.
     fn options(
         &mut self,
@@ -82,7 +101,7 @@ impl Page<'_> {
         for (option, value) in options {
             match value {
                 OptionValue::Plain(value) => self.key(table, option, &quoted(value)),
-                OptionValue::Secret(secret) => self.secret(table, option, secret),
+                OptionValue::Secret(secret) => self.key(table, option, &reference(secret)),
             }
         }
         self.line("# librdkafka is also told, by aadstream itself:");
@@ -121,27 +140,6 @@ impl Page<'_> {
         }
     }
 
-    /// A reference loads again; a value that stands in the configuration is left out, so that no mask is taken for it.
-    fn secret(&mut self, table: &str, option: &str, secret: &Secret) {
-        match &secret.source {
-            SecretSource::File(path) => {
-                let path = quoted(&path.display().to_string());
-                self.key(table, option, &format!("{{ file = {path} }}"));
-            }
-            SecretSource::Variable(name) => {
-                self.key(table, option, &format!("{{ env = {} }}", quoted(name)));
-            }
-            SecretSource::Plain => {
-                let origin = self.settings.origin(&format!("{table}.{option}"));
-                let hint = match &origin {
-                    Origin::Environment(_) => "the variable gives it again",
-                    _ => "put it in a file: { file = \"…\" }",
-                };
-                self.line(&format!("# {} is a secret set by {origin} and not shown; {hint}", bare(option)));
-            }
-        }
-    }
-
     fn others(&mut self) {
         let Settings { input, rules, privacy, metrics, web, log, .. } = self.settings;
         self.table("input");
@@ -160,6 +158,9 @@ impl Page<'_> {
         self.key("web", "listen", &quoted(&web.listen));
         self.key("web", "external_url", &optional(web.external_url.as_deref()));
         self.key("web", "hosts", &list(&web.hosts));
+        self.key("web", "lifecycle", &web.lifecycle.to_string());
+        let file = web.config_file.as_ref().map(|file| file.display().to_string());
+        self.key("web", "config_file", &optional(file.as_deref()));
         self.table("log");
         self.key("log", "format", &spelling(&FORMATS, &log.format));
         self.key("log", "level", &spelling(&LEVELS, &log.level));
@@ -202,6 +203,14 @@ impl Page<'_> {
                 }
             }
         }
+    }
+}
+
+/// Where a secret stands, which loads again.
+fn reference(secret: &Secret) -> String {
+    match &secret.source {
+        SecretSource::File(path) => format!("{{ file = {} }}", quoted(&path.display().to_string())),
+        SecretSource::Variable(name) => format!("{{ env = {} }}", quoted(name)),
     }
 }
 

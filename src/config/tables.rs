@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::kafka::{check_option, refusal};
+use super::oauth;
 use super::outputs::{read_dead_letters, read_forward};
 use super::read::{Notes, Section, boolean, filled, integer, optional, seconds, size, text, texts, word};
-use super::secret::{self, Secret, SecretSource};
+use super::secret::{Secret, is_secret};
 use super::source::{Item, Origin, Table, Value};
 use super::values::{brokers, external_url, listen, start, topics};
 use super::{Input, Kafka, Log, LogFormat, Metrics, OptionValue, Privacy, Profile, Rules, Settings, Web};
@@ -32,7 +33,7 @@ pub(super) const TABLES: [&str; 9] =
     ["kafka", "input", "rules", "forward", "dead_letters", "privacy", "metrics", "web", "log"];
 
 /// Keys that somebody may type into a variable with one underscore too few.
-pub(super) const KEYS: [&str; 26] = [
+pub(super) const KEYS: [&str; 28] = [
     "brokers",
     "topics",
     "group_id",
@@ -57,6 +58,8 @@ pub(super) const KEYS: [&str; 26] = [
     "listen",
     "external_url",
     "hosts",
+    "lifecycle",
+    "config_file",
     "format",
     "level",
 ];
@@ -116,11 +119,13 @@ fn read_kafka(table: Table, notes: &mut Notes<'_>) -> Kafka {
             "event_hubs" => Ok(Some(Profile::EventHubs)),
             other => Err(format!("`{other}` is no profile; there is `event_hubs`")),
         }),
+        oauth: None,
         options: BTreeMap::new(),
     };
-    let options = section.take_table("options");
+    let (options, oauth) = (section.take_table("options"), section.take_table("oauth"));
     section.finish();
-    Kafka { options: read_options("kafka.options", options, refusal, notes), ..kafka }
+    let oauth = oauth::read(oauth, &kafka, notes);
+    Kafka { options: read_options("kafka.options", options, refusal, notes), oauth, ..kafka }
 }
 
 /// `[kafka.options]` and its like: any key that librdkafka knows and the program does not own.
@@ -136,7 +141,7 @@ pub(super) fn read_options(
     for (key, Item { value, origin }) in flat {
         let result = match refusal(&key) {
             Some(reason) => Err(format!("cannot use the option `{key}`: {reason}")),
-            None => option_value(&key, value, notes)
+            None => option_value(&key, value, &origin, notes)
                 .map_err(|reason| format!("cannot use the option `{key}`: {reason}"))
                 .and_then(|value| check_option(&key, &value).map(|()| value)),
         };
@@ -171,36 +176,15 @@ fn is_reference(table: &Table) -> bool {
     table.keys().all(|key| key == "file" || key == "env")
 }
 
-fn option_value(key: &str, value: Value, notes: &Notes<'_>) -> Result<OptionValue, String> {
-    let plain = match value {
-        Value::Text(text) | Value::Variable(text) => text,
-        Value::Integer(number) => number.to_string(),
-        Value::Boolean(value) => value.to_string(),
-        Value::Table(table) => return reference(table, notes).map(OptionValue::Secret),
-        other => {
-            return Err(format!("expected a text, a whole number, true or false, found {}", other.kind()));
-        }
-    };
-    if secret::is_secret(key) {
-        return Ok(OptionValue::Secret(Secret::new(plain, SecretSource::Plain)));
+fn option_value(key: &str, value: Value, origin: &Origin, notes: &Notes<'_>) -> Result<OptionValue, String> {
+    if is_secret(key) || matches!(value, Value::Table(_)) {
+        return Secret::read(value, origin, notes.environment).map(OptionValue::Secret);
     }
-    Ok(OptionValue::Plain(plain))
-}
-
-/// `{ file = "…" }` or `{ env = "NAME" }`.
-fn reference(table: Table, notes: &Notes<'_>) -> Result<Secret, String> {
-    let mut pairs = table.into_iter();
-    let (Some((key, item)), None) = (pairs.next(), pairs.next()) else {
-        return Err("expected either { file = \"…\" } or { env = \"NAME\" }".to_owned());
-    };
-    let name = filled(item.value)?;
-    if key == "file" {
-        return Secret::from_file(name.into());
-    }
-    match notes.environment.get(&name) {
-        Some(value) if !value.is_empty() => Ok(Secret::new(value, SecretSource::Variable(name))),
-        Some(_) => Err(format!("the variable {name} is empty")),
-        None => Err(format!("the variable {name} is not set")),
+    match value {
+        Value::Text(text) | Value::Variable(text) => Ok(OptionValue::Plain(text)),
+        Value::Integer(number) => Ok(OptionValue::Plain(number.to_string())),
+        Value::Boolean(value) => Ok(OptionValue::Plain(value.to_string())),
+        other => Err(format!("expected a text, a whole number, true or false, found {}", other.kind())),
     }
 }
 
@@ -347,8 +331,9 @@ fn read_web(table: Table, notes: &mut Notes<'_>) -> Web {
         listen: section.take("listen", defaults.listen, listen),
         external_url: section.take("external_url", None, external_url),
         hosts: section.take("hosts", defaults.hosts, texts),
+        lifecycle: section.take("lifecycle", defaults.lifecycle, boolean),
+        config_file: section.take("config_file", None, |value| Ok(optional(value)?.map(Into::into))),
     };
-    section.refuse("lifecycle", "reloading over HTTP is not in this version; remove the key");
     section.finish();
     web
 }

@@ -119,9 +119,7 @@ impl Facts {
             _ => (fields.request_id.as_deref().or(fields.id.as_deref()), None),
         };
         Self {
-            // Data Factory's numbers are no names.
-            error_name: own(fields.error_name.as_deref())
-                .filter(|name| name.contains(|c: char| c.is_ascii_alphabetic())),
+            error_name: own(fields.error_name.as_deref()).filter(|name| is_name(name)),
             tenant_id: own(found.tenant_id()),
             app_id: own(fields.app_id.as_deref()),
             app_name: own(fields.app_name.as_deref().or(fields.service_principal_name.as_deref())),
@@ -135,6 +133,13 @@ impl Facts {
             request_id: id(request),
         }
     }
+}
+
+/// Power BI's and OAuth's errors are words of this form. Data Factory's numbers are no names, and a text in their place
+/// may name a person.
+fn is_name(text: &str) -> bool {
+    text.contains(|c: char| c.is_ascii_alphabetic())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
 }
 
 fn cut(text: &str) -> String {

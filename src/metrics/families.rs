@@ -92,6 +92,9 @@ pub struct Families {
     pub source_delay: Histogram,
     pub step_duration: HistogramVec,
     pub rules_loaded: Arc<Table>,
+    pub rules_reloads: IntCounter,
+    pub rules_reload_failures: IntCounter,
+    pub rules_last_reload_successful: IntGauge,
     pub build_info: Arc<Table>,
     pub series: Arc<Table>,
     pub series_limit: Arc<Table>,
@@ -386,6 +389,16 @@ impl Families {
                 &["origin"],
                 CLOSED_SETS,
                 "Rules in force, embedded or of [rules] dir.",
+            ),
+            rules_reloads: new
+                .counter("aadstream_rules_reloads_total", "Times that rules and severities were taken anew."),
+            rules_reload_failures: new.counter(
+                "aadstream_rules_reload_failures_total",
+                "Times that new rules or severities were refused and the old ones stayed.",
+            ),
+            rules_last_reload_successful: new.gauge(
+                "aadstream_rules_last_reload_successful",
+                "1 unless the last attempt to take rules anew was refused.",
             ),
             build_info: new.table(
                 GAUGE,

@@ -113,7 +113,8 @@ impl Metrics {
 
     /// A code that cannot make a series of its own for every number there is.
     fn bounded(&self, code: Code) -> Code {
-        if code == Code::None || self.known.contains(&code) { code } else { Code::Unknown }
+        let is_known = || self.known.read().expect("no code panics while it holds this lock").contains(&code);
+        if code == Code::None || is_known() { code } else { Code::Unknown }
     }
 
     #[expect(clippy::iter_over_hash_type, reason = "sums do not depend on order")]
@@ -222,10 +223,11 @@ mod tests {
     use prometheus::{Encoder, TextEncoder};
 
     use super::*;
-    use crate::catalogue::Catalogue;
+    use crate::catalogue::{Catalogue, SeverityOverride};
     use crate::digest::App;
     use crate::digest::tally::{AppKey, EventKey, Seen};
     use crate::metrics::MetricsOptions;
+    use crate::terms::{Audience, Category, Severity};
 
     fn metrics(hold: u64, apps: HashMap<String, App>) -> Metrics {
         let birth_hold = Duration::from_secs(hold);
@@ -296,6 +298,34 @@ mod tests {
         assert_eq!((processed, rejected), (7.0, 3.0));
         assert_eq!(of("aadstream_messages_consumed_total{") - processed - rejected, 2.0, "in flight");
         assert_eq!(of("aadstream_dead_letters_skipped_total{"), 5.0, "messages and pieces");
+    }
+
+    #[test]
+    fn series_of_another_catalogue_come_at_0_and_every_code_has_one_description() {
+        let metrics = metrics(60, HashMap::new());
+        let rows = sum(&text(&metrics), "aadstream_rule_info{").1;
+        let code = Code::Aadsts(50126);
+        let word = SeverityOverride::constant(code, Severity::Critical);
+        metrics.adopt(&Catalogue::load(None, &[word]).unwrap());
+        let mut tally = Tally::default();
+        for severity in [Severity::Low, Severity::Critical] {
+            let key = EventKey {
+                severity,
+                category: Category::Credential,
+                audience: Audience::User,
+                ..event(code, true)
+            };
+            tally.events.insert(key, Seen { count: 1, ..Seen::default() });
+        }
+        metrics.record(&tally, "t");
+        let text = text(&metrics);
+        let of = |severity| {
+            let start =
+                "aadstream_events_total{code=\"AADSTS50126\",flow=\"interactive\",outcome=\"failure\",";
+            sum(&text, &format!("{start}severity=\"{severity}\""))
+        };
+        assert_eq!((of("low"), of("critical")), ((1.0, 1), (0.0, 1)), "the new one is held at 0 first");
+        assert_eq!(sum(&text, "aadstream_rule_info{").1, rows);
     }
 
     #[test]

@@ -126,7 +126,7 @@ impl Table {
     }
 
     /// Makes a series exist at 0 from the first scrape on.
-    pub fn declare(&self, write: impl FnOnce(&mut Key)) {
+    pub fn declare(&self, write: &dyn Fn(&mut Key)) {
         let mut rows = self.rows();
         write(rows.key());
         if let (Some(position), Placed::Born) = rows.place() {
@@ -245,6 +245,15 @@ impl Rows<'_> {
             (series.key, series.text) = (key, text);
             self.state.shown = None;
         }
+    }
+
+    /// Removes every series.
+    pub fn clear(&mut self) {
+        let state = &mut *self.state;
+        state.index.clear();
+        state.series.clear();
+        state.order.clear();
+        state.shown = None;
     }
 
     /// Notes that a caller folded.
@@ -507,7 +516,7 @@ mod tests {
     fn a_new_series_is_shown_at_0_first() {
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let table = table(10, &[]);
-        table.declare(|key| _ = key.own("a").own("").own(""));
+        table.declare(&|key| _ = key.own("a").own("").own(""));
         add(&table, ["a", "", ""], 3);
         add(&table, ["b", "", ""], 4);
         let (a, b) = ("a||".to_owned(), "b||".to_owned());

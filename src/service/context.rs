@@ -2,11 +2,12 @@
 //!
 //! All of it runs on the thread that polls, so nothing here may wait for long.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -18,8 +19,8 @@ use tracing::{debug, info, warn};
 use super::commit::{commit_now, note};
 use super::progress::{Progress, TopicPartition};
 use super::start::{Beginning, beginnings};
-use crate::config::Start;
 use crate::config::client_log::ClientLog;
+use crate::config::{Kafka, Start};
 use crate::digest::time::Millis;
 use crate::log::Rarely;
 use crate::metrics::Metrics;
@@ -47,12 +48,12 @@ pub struct Context {
 }
 
 impl Context {
-    pub fn new(progress: Arc<Progress>, metrics: Arc<Metrics>, start: Start) -> Self {
+    pub fn new(progress: Arc<Progress>, metrics: Arc<Metrics>, kafka: &Kafka) -> Self {
         Self {
             progress,
             metrics,
-            client_log: ClientLog::default(),
-            start,
+            client_log: ClientLog::new(kafka.oauth.as_ref()),
+            start: kafka.start,
             has_joined: AtomicBool::new(false),
             has_connected: AtomicBool::new(false),
             needs_repair: AtomicBool::new(false),
@@ -152,6 +153,12 @@ impl ConsumerContext for Context {
 }
 
 impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.client_log.token()
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.client_log.note(facility, message);
         match level {

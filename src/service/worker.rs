@@ -72,7 +72,8 @@ fn digest(service: &Service, batch: &Batch<'_>, mut sending: Option<&mut Sending
     let started = Instant::now();
     let inputs: Vec<Input<'_>> = batch.messages.iter().map(|message| input(&batch.topic, message)).collect();
     // Very many events do not wait until their batch is counted: they would not fit into memory.
-    let mut digest = service.middle.digest_draining(&inputs, &mut |events| {
+    let middle = service.middle();
+    let mut digest = middle.digest_draining(&inputs, &mut |events| {
         if let Some(sending) = &mut sending {
             sending.events(events);
             events.clear();
@@ -82,7 +83,7 @@ fn digest(service: &Service, batch: &Batch<'_>, mut sending: Option<&mut Sending
         let now = now_ms();
         let mut window = service.window.lock().expect("no code panics while it holds this lock");
         digest.held.iter_mut().for_each(|held| locate(held, &batch.messages));
-        digest.admit(&service.middle, |held| window.judge(held, Some(now), Old::IsRepeat));
+        digest.admit(&middle, |held| window.judge(held, Some(now), Old::IsRepeat));
     }
     let digested = Instant::now();
     service.metrics.step("digest", digested - started);

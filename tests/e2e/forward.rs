@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use super::{PROCESSED, SHUTDOWN, assert_refused};
+use super::{PROCESSED, SHUTDOWN};
 use crate::messages::{batch, failure, sign_in, text};
 use crate::support::{Broker, Config, Message, PATIENCE, Record, Rig, Service, sum, unique, wait_until};
 
@@ -194,13 +194,19 @@ fn a_wrong_password_for_the_output_ends_it() {
     broker.create_topic(&input, 1);
     let config = Config::new(&broker.plain, &input)
         .set("forward", "topic", &unique("events"))
-        .set("forward", "brokers", &broker.sasl)
+        .set("forward", "brokers", &broker.listener("SASL"))
         .set("forward.options", "security.protocol", "sasl_plaintext")
         .set("forward.options", "sasl.mechanism", "SCRAM-SHA-512")
         .set("forward.options", "sasl.username", "aadstream")
         .set_raw("forward.options", "sasl.password", r#"{ env = "E2E_PASSWORD" }"#)
         .env("E2E_PASSWORD", "wrong-password");
-    let log = assert_refused(rig, &config, &["password", "authentication"]);
+    let service = Service::spawn(rig, &config);
+    let file = service.log_file();
+    let (status, _) = service.wait_exit(std::time::Duration::from_secs(60));
+    let log = std::fs::read_to_string(file).unwrap();
+    assert_eq!(status.code(), Some(1), "{log}");
+    let refusal = log.lines().find(|line| line.starts_with("aadstream: cannot connect to ")).expect(&log);
+    assert!(refusal.to_lowercase().contains("authentication"), "{refusal}");
     assert!(!log.contains("wrong-password"), "the password stands in the log:\n{log}");
 }
 

@@ -7,6 +7,8 @@
 
 mod forward;
 mod messages;
+mod oauth;
+mod security;
 mod support;
 
 use std::time::Duration;
@@ -540,65 +542,4 @@ fn assert_waiting(service: &mut Service, missing: &str) {
     assert_eq!(complaints.len(), 1, "one line, then at a limited rate: {complaints:#?}");
     assert_eq!(service.status("/-/ready"), Some(503));
     assert_eq!(service.status("/-/healthy"), Some(200));
-}
-
-fn scram(config: Config, password: &str) -> Config {
-    config
-        .option("security.protocol", "sasl_plaintext")
-        .option("sasl.mechanism", "SCRAM-SHA-512")
-        .option("sasl.username", "aadstream")
-        .option_raw("sasl.password", r#"{ env = "E2E_PASSWORD" }"#)
-        .env("E2E_PASSWORD", password)
-}
-
-#[test]
-fn the_right_password_and_authority_are_accepted() {
-    let Some(rig) = Rig::get() else { return };
-    let (broker, topic) = (rig.broker(), unique("secure"));
-    broker.create_topic(&topic, 1);
-    broker.produce(&topic, [failure(50_126)]);
-    let sasl = scram(Config::new(&broker.sasl, &topic), "right-password").kafka("group_id", &unique("sasl"));
-    let tls = Config::new(&broker.ssl, &topic)
-        .kafka("group_id", &unique("tls"))
-        .option("security.protocol", "ssl")
-        .option("ssl.ca.location", broker.ca().to_str().unwrap());
-    for config in [sasl, tls] {
-        Service::start(rig, &config).wait_count(PROCESSED, &[("topic", &topic)], 1);
-    }
-}
-
-#[test]
-fn a_wrong_password_ends_it() {
-    let Some(rig) = Rig::get() else { return };
-    let (broker, topic) = (rig.broker(), unique("password"));
-    broker.create_topic(&topic, 1);
-    let config = scram(Config::new(&broker.sasl, &topic), "wrong-password");
-    let log = assert_refused(rig, &config, &["password", "authentication"]);
-    assert!(!log.contains("wrong-password"), "the password stands in the log:\n{log}");
-}
-
-#[test]
-fn a_strange_certificate_ends_it() {
-    let Some(rig) = Rig::get() else { return };
-    let (broker, topic) = (rig.broker(), unique("certificate"));
-    broker.create_topic(&topic, 1);
-    let config = Config::new(&broker.ssl, &topic)
-        .option("security.protocol", "ssl")
-        .option("ssl.ca.location", broker.stranger_ca().to_str().unwrap());
-    assert_refused(rig, &config, &["certificate"]);
-}
-
-/// It ends with 1 within `startup_timeout_seconds`, and its last line names the reason.
-fn assert_refused(rig: &Rig, config: &Config, words: &[&str]) -> String {
-    let timeout = Duration::from_secs(10);
-    let service = Service::spawn(rig, &config.clone().kafka_raw("startup_timeout_seconds", "10"));
-    let log_file = service.log_file();
-    let (status, _) = service.wait_exit(timeout + Duration::from_secs(5));
-    let log = std::fs::read_to_string(log_file).unwrap();
-    assert_eq!(status.code(), Some(1), "{log}");
-    let errors: Vec<&str> = log.lines().filter(|line| line.starts_with("aadstream: ")).collect();
-    assert_eq!(errors.len(), 1, "one error, once:\n{log}");
-    let error = errors[0].to_lowercase();
-    assert!(words.iter().any(|word| error.contains(word)), "none of {words:?} in: {error}");
-    log
 }

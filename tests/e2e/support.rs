@@ -33,10 +33,7 @@ pub struct Rig {
     pub binary: PathBuf,
     pub prometheus: PathBuf,
     work: PathBuf,
-    plain: String,
-    sasl: String,
-    ssl: String,
-    kafka_dir: PathBuf,
+    kafka: PathBuf,
 }
 
 impl Rig {
@@ -55,31 +52,22 @@ impl Rig {
     }
 
     fn from_env() -> Option<Self> {
-        let plain = std::env::var("AADSTREAM_E2E_KAFKA").ok()?;
+        let kafka = std::env::var("AADSTREAM_E2E_KAFKA").ok()?.into();
         let var = |name: &str| {
             std::env::var(name)
                 .unwrap_or_else(|_| panic!("AADSTREAM_E2E_KAFKA is set, {name} is not; run tests/run"))
         };
         Some(Self {
-            plain,
+            kafka,
             binary: var("AADSTREAM_BIN").into(),
             prometheus: var("AADSTREAM_E2E_PROMETHEUS_BIN").into(),
             work: var("AADSTREAM_E2E_WORK").into(),
-            sasl: var("AADSTREAM_E2E_KAFKA_SASL"),
-            ssl: var("AADSTREAM_E2E_KAFKA_SSL"),
-            kafka_dir: var("AADSTREAM_E2E_KAFKA_DIR").into(),
         })
     }
 
     /// The broker that all tests share. A test that stops or freezes its broker takes [`Broker::prepare`].
     pub fn broker(&self) -> Broker {
-        Broker {
-            plain: self.plain.clone(),
-            sasl: self.sasl.clone(),
-            ssl: self.ssl.clone(),
-            dir: self.kafka_dir.clone(),
-            own: None,
-        }
+        Broker::of(self.kafka.clone(), None)
     }
 
     fn log_file(&self, name: &str) -> PathBuf {
@@ -154,31 +142,48 @@ impl Message {
 
 /// A real broker: the shared one, or one that a test starts for itself and may freeze or stop.
 pub struct Broker {
+    /// Its listener without any security.
     pub plain: String,
-    pub sasl: String,
-    pub ssl: String,
-    dir: PathBuf,
+    pub dir: PathBuf,
     own: Option<TempDir>,
 }
 
 impl Broker {
     /// A broker of the test's own, formatted but not started.
     pub fn prepare(rig: &Rig) -> Self {
+        Self::format(rig, None)
+    }
+
+    /// The same with the listener OAUTH, for tokens that these keys signed.
+    pub fn prepare_trusting(rig: &Rig, keys: &str) -> Self {
+        Self::format(rig, Some(keys))
+    }
+
+    fn format(rig: &Rig, keys: Option<&str>) -> Self {
         // Where tests/run finds it, should this process not live to stop it.
         let own = TempDir::new_in(rig.work.join("brokers")).expect("a temporary folder");
         let dir = own.path().to_owned();
-        let ports: [u16; 4] = std::array::from_fn(|_| free_port());
+        let ports: [u16; 7] = std::array::from_fn(|_| free_port());
         let mut command = broker_script("format", &dir);
         command.args(ports.map(|port| port.to_string()));
+        command.envs(keys.map(|keys| ("AADSTREAM_KAFKA_JWKS", keys)));
         run_script(command);
-        let address = |port| format!("127.0.0.1:{port}");
-        Self {
-            plain: address(ports[0]),
-            sasl: address(ports[1]),
-            ssl: address(ports[2]),
-            dir,
-            own: Some(own),
-        }
+        Self::of(dir, Some(own))
+    }
+
+    fn of(dir: PathBuf, own: Option<TempDir>) -> Self {
+        let mut broker = Self { plain: String::new(), dir, own };
+        broker.plain = broker.listener("PLAINTEXT");
+        broker
+    }
+
+    /// The address of a listener that `tests/kafka/broker` names.
+    pub fn listener(&self, name: &str) -> String {
+        let properties = fs::read_to_string(self.dir.join("server.properties")).expect("it was formatted");
+        let all = properties.lines().find_map(|line| line.strip_prefix("advertised.listeners="));
+        let mut addresses = all.expect("it has listeners").split(',');
+        let prefix = format!("{name}://");
+        addresses.find_map(|it| it.strip_prefix(&prefix)).expect("a listener of this name").to_owned()
     }
 
     pub fn start(&self) {
@@ -201,13 +206,9 @@ impl Broker {
         signal(pid.trim().parse().expect("a pid"), name);
     }
 
-    pub fn ca(&self) -> PathBuf {
-        self.dir.join("ca.pem")
-    }
-
-    /// An authority that did not sign the broker's certificate.
-    pub fn stranger_ca(&self) -> PathBuf {
-        self.dir.join("stranger-ca.pem")
+    /// The path of a key or certificate that `tests/kafka/broker` made.
+    pub fn pem(&self, name: &str) -> String {
+        self.dir.join(format!("{name}.pem")).to_str().expect("a path of letters").to_owned()
     }
 
     fn client(&self) -> ClientConfig {
@@ -422,24 +423,21 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 // aadstream
 
 /// The configuration of one instance, a few keys at a time.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Config {
-    kafka: BTreeMap<String, String>,
-    options: BTreeMap<String, String>,
-    /// Other tables: head, key, value.
-    others: Vec<(String, String, String)>,
+    /// Tables of keys and their values as TOML writes them.
+    tables: BTreeMap<String, BTreeMap<String, String>>,
     env: Vec<(String, String)>,
 }
 
 impl Config {
     /// Reads one topic as a group of the same name.
     pub fn new(brokers: &str, topic: &str) -> Self {
-        let config =
-            Self { kafka: BTreeMap::new(), options: BTreeMap::new(), others: Vec::new(), env: Vec::new() };
-        config
+        Self::default()
             .kafka("brokers", brokers)
             .kafka_raw("topics", &format!("[{topic:?}]"))
             .kafka("group_id", topic)
+            .set_raw("metrics", "birth_hold_seconds", "0")
             .option("session.timeout.ms", "6000") // a killed member must not hold its partitions for 45 s
             .option("heartbeat.interval.ms", "500") // and a rebalance is learned of within this
     }
@@ -448,27 +446,26 @@ impl Config {
         self.kafka_raw(key, &format!("{value:?}"))
     }
 
-    pub fn kafka_raw(mut self, key: &str, value: &str) -> Self {
-        self.kafka.insert(key.to_owned(), value.to_owned());
-        self
+    pub fn kafka_raw(self, key: &str, value: &str) -> Self {
+        self.set_raw("kafka", key, value)
     }
 
     pub fn option(self, key: &str, value: &str) -> Self {
         self.option_raw(key, &format!("{value:?}"))
     }
 
-    pub fn option_raw(mut self, key: &str, value: &str) -> Self {
-        self.options.insert(key.to_owned(), value.to_owned());
-        self
+    pub fn option_raw(self, key: &str, value: &str) -> Self {
+        self.set_raw("kafka.options", key, value)
     }
 
-    /// A text in another table.
+    /// A text in any table.
     pub fn set(self, table: &str, key: &str, value: &str) -> Self {
         self.set_raw(table, key, &format!("{value:?}"))
     }
 
+    /// A key of any table, its value as TOML writes it.
     pub fn set_raw(mut self, table: &str, key: &str, value: &str) -> Self {
-        self.others.push((table.to_owned(), key.to_owned(), value.to_owned()));
+        self.tables.entry(table.to_owned()).or_default().insert(key.to_owned(), value.to_owned());
         self
     }
 
@@ -477,23 +474,14 @@ impl Config {
         self
     }
 
-    fn to_toml(&self, listen: &str) -> String {
+    fn to_toml(&self) -> String {
         let mut toml = String::new();
-        let mut table = |head: &str, keys: &BTreeMap<String, String>| {
+        for (head, keys) in &self.tables {
             let _ = writeln!(toml, "[{head}]");
             for (key, value) in keys {
                 let _ = writeln!(toml, "{key:?} = {value}");
             }
-        };
-        table("kafka", &self.kafka);
-        table("kafka.options", &self.options);
-        let mut others: BTreeMap<&str, BTreeMap<String, String>> = BTreeMap::new();
-        for (head, key, value) in &self.others {
-            others.entry(head).or_default().insert(key.clone(), value.clone());
         }
-        others.iter().for_each(|(head, keys)| table(head, keys));
-        table("metrics", &BTreeMap::from([("birth_hold_seconds".to_owned(), "0".to_owned())]));
-        table("web", &BTreeMap::from([("listen".to_owned(), format!("{listen:?}"))]));
         toml
     }
 }
@@ -512,14 +500,19 @@ impl Service {
         let dir = TempDir::new().expect("a temporary folder");
         let address = format!("127.0.0.1:{}", free_port());
         let file = dir.path().join("aadstream.toml");
-        fs::write(&file, config.to_toml(&address)).expect("the configuration is written");
+        let config = config.clone().set("web", "listen", &address);
+        fs::write(&file, config.to_toml()).expect("the configuration is written");
         let log = rig.log_file(thread::current().name().unwrap_or("aadstream"));
         let output = File::create(&log).expect("a log file");
         let child = Command::new(&rig.binary)
             .args(["run", "-c"])
             .arg(&file)
-            .envs(config.env.iter().cloned())
             .env("NO_COLOR", "1")
+            // They would hide that nobody told the client which authorities to trust.
+            .env_remove("SSL_CERT_FILE")
+            .env_remove("SSL_CERT_DIR")
+            .env("NO_PROXY", "127.0.0.1")
+            .envs(config.env.iter().cloned())
             .stdin(Stdio::null())
             .stdout(output.try_clone().expect("a second handle"))
             .stderr(output)

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
+mod access;
 mod demo;
 mod explain;
 mod forward;
@@ -11,6 +12,9 @@ mod laws;
 mod messages;
 mod metrics;
 mod neighbours;
+mod privacy;
+mod reload;
 mod rules;
+mod running;
 mod scan;
 mod tidy;

@@ -1,11 +1,12 @@
 //! Where letters come back to: acknowledgements, failures, and what readiness says of them.
 
+use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use rdkafka::Message;
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedHeaders, OwnedHeaders};
@@ -59,7 +60,7 @@ impl Desk {
             metrics,
             event_topic,
             dead_topic,
-            client_log: ClientLog::default(),
+            client_log: ClientLog::new(settings.kafka.oauth.as_ref()),
             has_connected: AtomicBool::new(false),
             trouble: Default::default(),
             failed: Mutex::default(),
@@ -206,6 +207,12 @@ fn is_purged(error: &KafkaError) -> bool {
 }
 
 impl ClientContext for Post {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.0.client_log.token()
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.0.client_log.note(facility, message);
         match level {
