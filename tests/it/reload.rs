@@ -65,9 +65,9 @@ fn a_hangup_takes_rules_and_severities_anew() {
         assert_eq!(running.sum(&event("AADSTS50126", severity)), count, "{severity}");
     }
     assert_eq!(running.sum(&event("AADSTS7999999", "high")), 1.0);
-    let log = running.log();
-    assert!(log.contains("rules read anew") && log.contains("own=1 severities=1"), "{log}");
-    assert!(log.contains("WARN [input] changed too; that needs a restart"), "{log}");
+    let line = running.logged("rules read anew", 0);
+    assert!(line.contains("own=1 severities=1"), "{line}");
+    running.logged(" WARN [input] changed too; that needs a restart", 0);
 }
 
 #[test]
@@ -98,8 +98,7 @@ fn a_set_with_a_mistake_is_refused_whole() {
         let response = running.ask("POST", "/-/reload", "");
         assert!(response.starts_with("HTTP/1.1 500"), "{response}");
         assert!(response.contains("the rules in force stay: ") && response.contains(words), "{response}");
-        let log = running.log();
-        let line = log.lines().filter(|line| line.contains("ERROR")).nth(number).unwrap();
+        let line = running.logged(" ERROR ", number);
         assert!(line.contains("the rules in force stay: ") && line.contains(words), "{line}");
         assert_eq!(running.sum(&format!("{FAILURES} ")), number as f64 + 1.0);
         assert_eq!(running.sum(&format!("{SUCCESSFUL} ")), 0.0);

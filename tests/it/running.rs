@@ -94,6 +94,14 @@ impl Running {
         self.log.lock().unwrap().clone()
     }
 
+    /// The next line of the log with these words in it, from the `skip`th on: a log comes later than an answer.
+    #[track_caller]
+    pub fn logged(&self, words: &str, skip: usize) -> String {
+        self.wait(words, |it| {
+            it.log().lines().filter(|line| line.contains(words)).nth(skip).map(str::to_owned)
+        })
+    }
+
     pub fn get(&self, path: &str) -> String {
         self.ask("GET", path, "")
     }
