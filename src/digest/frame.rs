@@ -617,6 +617,19 @@ mod tests {
         check(r#"{"records":[{"t":1},"#, Whole, &[r#"R {"t":1}"#, "B invalid_json "]);
     }
 
+    /// Lines that only a parser minds, or that open what nothing closes.
+    #[test]
+    fn a_broken_line_leaves_the_lines_behind_it_messages_of_their_own() {
+        for broken in ["{\"a\":\"\t\"}", "{\"a\":\"1\n2\"}", "[[[", "[[[]", "[[[{\"a\":1}", "{\"a\":[[["] {
+            let text = format!("{{\"a\":1}}\n{broken}\n{{\"b\":2}}\n{{\"c\":3}}\n");
+            let mut pieces = Pieces::default();
+            frame(text.as_bytes(), Entries::Lines, &mut pieces);
+            assert_eq!(pieces.0.len(), 8, "{text}: {:?}", pieces.0);
+            assert!(pieces.0[2].starts_with("B invalid_json "), "{text}: {:?}", pieces.0);
+            assert_eq!(pieces.0[3..], ["|", r#"R {"b":2}"#, "|", r#"R {"c":3}"#, "|"], "{text}");
+        }
+    }
+
     /// Every damage in every framing: what is whole comes as it was, what is broken as one piece.
     #[test]
     fn a_lost_quote_or_bracket_ends_with_its_record() {

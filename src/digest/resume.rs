@@ -230,8 +230,8 @@ pub fn behind(bytes: &[u8], at: usize, place: Place, goes_on: bool) -> Resume {
         return resume;
     }
     match checked {
-        // Only a parser minds it.
-        Checked::Whole(length) if matches!(rest[0], b'{' | b'[') => Resume::Sibling(at + length),
+        // Only a parser minds it. In nothing, what follows is no element.
+        Checked::Whole(length) if matches!(rest[0], b'{' | b'[') => believed(at + length, place),
         // A quote too many may be the start of it.
         Checked::Whole(_) => find(bytes, at + 1, place, goes_on),
         checked => {
@@ -289,19 +289,28 @@ fn may_begin_record(bytes: &[u8], at: usize) -> bool {
             Some(b',') | None => true,
             _ if bytes[at - 1] == b'\n' => true,
             Some(b'[' | b':' | b'{') => false,
-            Some(_) => {
-                bytes[..at].iter().rev().take_while(|byte| is_blank(**byte)).any(|byte| *byte == b'\n')
-            }
+            Some(_) => is_behind_line(bytes, at),
         }
+}
+
+/// Whether `at` is the first of its line, and no comma ends the line before.
+fn is_behind_line(bytes: &[u8], at: usize) -> bool {
+    last_before(bytes, at) != Some(b',')
+        && bytes[..at].iter().rev().take_while(|byte| is_blank(**byte)).any(|byte| *byte == b'\n')
 }
 
 fn last_before(bytes: &[u8], at: usize) -> Option<u8> {
     bytes[..at].iter().rev().copied().find(|byte| !is_blank(*byte))
 }
 
+/// Where reading goes on at `at`, which begins well.
+fn believed(at: usize, place: Place) -> Resume {
+    if place == Place::Top { Resume::Value(at) } else { Resume::Sibling(at) }
+}
+
 /// Whether what begins at `start` reads well up to a fitting end; if not, where the search goes on.
 fn judge(bytes: &[u8], start: usize, place: Place, goes_on: bool) -> Result<Resume, usize> {
-    let believed = if place == Place::Top { Resume::Value(start) } else { Resume::Sibling(start) };
+    let believed = believed(start, place);
     let at_end = if goes_on { Resume::Unsure(start) } else { believed };
     let mut at = start;
     loop {
@@ -324,6 +333,10 @@ fn judge(bytes: &[u8], start: usize, place: Place, goes_on: bool) -> Result<Resu
                 let end = closes(bytes, next + 1, place)?;
                 let is_told = end < bytes.len() || !goes_on;
                 return Ok(if is_told { Resume::Sibling(start) } else { at_end });
+            }
+            // Lines behind a bracket that nothing closes are no elements.
+            Some(_) if ends_value(bytes, end) && at == start && is_behind_line(bytes, start) => {
+                return Ok(Resume::Value(start));
             }
             Some(_) if ends_value(bytes, end) => return Ok(believed),
             Some(_) => return Err(next),
