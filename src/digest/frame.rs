@@ -600,6 +600,10 @@ mod tests {
             assert_eq!(pieces.0.len(), 8, "{text}: {:?}", pieces.0);
             assert!(pieces.0[2].starts_with("B invalid_json "), "{text}: {:?}", pieces.0);
             assert_eq!(pieces.0[3..], ["|", r#"R {"b":2}"#, "|", r#"R {"c":3}"#, "|"], "{text}");
+            let mut whole = Pieces::default();
+            frame(text.as_bytes(), Entries::Whole, &mut whole);
+            pieces.0.retain(|piece| piece != "|");
+            assert_eq!(whole.0, pieces.0, "{text} as one message");
         }
     }
 
