@@ -9,9 +9,11 @@ use memchr::{memchr, memmem};
 use super::resume::{self, Checked, Place, Resume};
 use super::structure::{Walk, Walker};
 use crate::terms::Reason;
+use member::{is_envelope_key, note};
 pub use opening::{Opening, opening};
 use token::{is_json, scalar_length, skip_blank, skip_comma, string};
 
+mod member;
 mod opening;
 pub(super) mod token;
 
@@ -59,12 +61,12 @@ pub enum Entries {
 
 /// Cuts `bytes` into pieces.
 pub fn frame(bytes: &[u8], entries: Entries, receiver: &mut impl Receiver) {
-    Framer { bytes, entries, receiver, is_wary: false }.top_level();
+    Framer::new(bytes, entries, receiver).top_level();
 }
 
 /// Cuts the elements of an array whose opening bracket was read before; trailing commas and the like are skipped.
 pub fn frame_elements(bytes: &[u8], ids: &EnvelopeIds<'_>, receiver: &mut impl Receiver) {
-    let mut framer = Framer { bytes, entries: Entries::Lines, receiver, is_wary: false };
+    let mut framer = Framer::new(bytes, Entries::Lines, receiver);
     let mut at = 0;
     while at < bytes.len() {
         at = match framer.elements(at, ids, 1, Place::Part) {
@@ -112,9 +114,15 @@ struct Framer<'a, 'r, R> {
     /// Something was broken, so objects are checked before they are read: counting brackets behind a lost quote can
     /// lead to the end of the input, which must not happen again and again.
     is_wary: bool,
+    /// Up to here no element was found behind a broken one and text.
+    barren: usize,
 }
 
-impl<'a, R: Receiver> Framer<'a, '_, R> {
+impl<'a, 'r, R: Receiver> Framer<'a, 'r, R> {
+    fn new(bytes: &'a [u8], entries: Entries, receiver: &'r mut R) -> Self {
+        Self { bytes, entries, receiver, is_wary: false, barren: 0 }
+    }
+
     fn top_level(&mut self) {
         let mut at = skip_blank(self.bytes, 0);
         while at < self.bytes.len() {
@@ -251,8 +259,8 @@ impl<'a, R: Receiver> Framer<'a, '_, R> {
             return end;
         };
         let bytes = text.as_bytes();
-        let mut framer =
-            Framer { bytes, entries: Entries::Whole, receiver: &mut *self.receiver, is_wary: self.is_wary };
+        let mut framer = Framer::new(bytes, Entries::Whole, &mut *self.receiver);
+        framer.is_wary = self.is_wary;
         let start = skip_blank(bytes, 0);
         if bytes[start] == b'[' {
             framer.elements(start + 1, ids, depth, Place::Array);
@@ -415,7 +423,8 @@ impl<'a, R: Receiver> Framer<'a, '_, R> {
         match self.read(at, at + 1, depth, &mut { *ids }, false) {
             Some(Object::Record { end, sketch })
                 if (self.is_apart(end, place)
-                    || resume::behind(self.bytes, at, place, false) == Resume::Sibling(end))
+                    || resume::behind(self.bytes, at, place, false, &mut self.barren)
+                        == Resume::Sibling(end))
                     && self.receiver.record(&self.bytes[at..end], &sketch, ids) =>
             {
                 Next::Here(end)
@@ -437,7 +446,7 @@ impl<'a, R: Receiver> Framer<'a, '_, R> {
     /// Rejects the broken value at `at` and says where reading goes on.
     fn recover(&mut self, at: usize, place: Place) -> Next {
         self.is_wary = true;
-        let next = match resume::behind(self.bytes, at, place, false) {
+        let next = match resume::behind(self.bytes, at, place, false, &mut self.barren) {
             Resume::Sibling(next) => Next::Here(next),
             Resume::Value(next) => Next::Out(next),
             Resume::Unsure(_) | Resume::Nowhere => Next::Out(self.bytes.len()),
@@ -458,42 +467,6 @@ enum Opens {
     Object,
     Array,
     Text,
-}
-
-/// Remembers the few members that decide how closely a record is looked at.
-fn note<'a>(name: &[u8], value: &'a [u8], sketch: &mut Sketch<'a>, ids: &mut EnvelopeIds<'a>) {
-    match name.len() {
-        8 if name.eq_ignore_ascii_case(b"category") => {
-            sketch.odd |= sketch.category.is_some();
-            match value {
-                [b'"', content @ .., b'"'] if !content.contains(&b'\\') => sketch.category = Some(content),
-                _ => sketch.odd = true,
-            }
-        }
-        10 if name.eq_ignore_ascii_case(b"resultType") => {
-            sketch.odd |= sketch.result_type.is_some();
-            sketch.result_type = Some(value);
-        }
-        11 if name.eq_ignore_ascii_case(b"workspaceId") => {
-            ids.workspace_id = plain(value).or(ids.workspace_id);
-        }
-        9 if name.eq_ignore_ascii_case(b"datasetId") => ids.dataset_id = plain(value).or(ids.dataset_id),
-        _ => {}
-    }
-}
-
-fn plain(value: &[u8]) -> Option<&str> {
-    let content = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
-    std::str::from_utf8(content).ok().filter(|content| !content.is_empty() && !content.contains('\\'))
-}
-
-fn is_envelope_key(name: &[u8]) -> bool {
-    match name.len() {
-        5 => name.eq_ignore_ascii_case(b"value"),
-        7 => name.eq_ignore_ascii_case(b"records"),
-        9 => name.eq_ignore_ascii_case(b"refreshes"),
-        _ => false,
-    }
 }
 
 #[cfg(test)]
@@ -615,6 +588,23 @@ mod tests {
         );
         check(r#"{"records":[{"t":1},{"t":2"#, Whole, &[r#"R {"t":1}"#, r#"B invalid_json {"t":2"#]);
         check(r#"{"records":[{"t":1},"#, Whole, &[r#"R {"t":1}"#, "B invalid_json "]);
+    }
+
+    /// Lines that only a parser minds, or that open what nothing closes.
+    #[test]
+    fn a_broken_line_leaves_the_lines_behind_it_messages_of_their_own() {
+        for broken in ["{\"a\":\"\t\"}", "{\"a\":\"1\n2\"}", "[[[", "[[[]", "[[[{\"a\":1}", "{\"a\":[[["] {
+            let text = format!("{{\"a\":1}}\n{broken}\n{{\"b\":2}}\n{{\"c\":3}}\n");
+            let mut pieces = Pieces::default();
+            frame(text.as_bytes(), Entries::Lines, &mut pieces);
+            assert_eq!(pieces.0.len(), 8, "{text}: {:?}", pieces.0);
+            assert!(pieces.0[2].starts_with("B invalid_json "), "{text}: {:?}", pieces.0);
+            assert_eq!(pieces.0[3..], ["|", r#"R {"b":2}"#, "|", r#"R {"c":3}"#, "|"], "{text}");
+            let mut whole = Pieces::default();
+            frame(text.as_bytes(), Entries::Whole, &mut whole);
+            pieces.0.retain(|piece| piece != "|");
+            assert_eq!(whole.0, pieces.0, "{text} as one message");
+        }
     }
 
     /// Every damage in every framing: what is whole comes as it was, what is broken as one piece.

@@ -8,7 +8,7 @@
 //! record nor text in its strings is taken for records, and whatever was tried in vain is not read again: the search is
 //! linear.
 
-use memchr::{memchr, memchr2, memmem};
+use memchr::{memchr, memchr2, memmem, memrchr};
 
 use super::frame::token::{is_blank, skip_blank};
 
@@ -217,28 +217,28 @@ pub enum Resume {
     Nowhere,
 }
 
-/// Where reading goes on behind the broken value at `at`; `goes_on` if more bytes can be had.
-pub fn behind(bytes: &[u8], at: usize, place: Place, goes_on: bool) -> Resume {
+/// Where reading goes on behind the broken value at `at`; `goes_on` if more bytes can be had. `barren` is [`find`]'s.
+pub fn behind(bytes: &[u8], at: usize, place: Place, goes_on: bool, barren: &mut usize) -> Resume {
     let rest = &bytes[at..];
     let mut check = Check::default();
     let checked = check.feed(rest);
     // A record that was cut between the elements of a list in it takes its neighbours for more of them.
     if place != Place::Top
         && let Some(record) = check.record
-        && let Ok(resume @ Resume::Sibling(_)) = judge(bytes, at + record, place, goes_on)
+        && let Ok(resume @ Resume::Sibling(_)) = judge(bytes, at + record, place, goes_on, false)
     {
         return resume;
     }
     match checked {
-        // Only a parser minds it.
-        Checked::Whole(length) if matches!(rest[0], b'{' | b'[') => Resume::Sibling(at + length),
+        // Only a parser minds it. In nothing, what follows is no element.
+        Checked::Whole(length) if matches!(rest[0], b'{' | b'[') => believed(at + length, place),
         // A quote too many may be the start of it.
-        Checked::Whole(_) => find(bytes, at + 1, place, goes_on),
+        Checked::Whole(_) => find(bytes, at + 1, place, goes_on, barren),
         checked => {
             let suspect = check.suspect(rest, checked).max(1).min(rest.len());
             // A line that was cut behind a colon takes the next one for its value.
             let line = memmem::find(&rest[..suspect], b"\n{").unwrap_or(suspect);
-            find(bytes, at + line, place, goes_on)
+            find(bytes, at + line, place, goes_on, barren)
         }
     }
 }
@@ -246,30 +246,62 @@ pub fn behind(bytes: &[u8], at: usize, place: Place, goes_on: bool) -> Resume {
 /// Where the elements go on if the closing bracket at `at` is one too many: what follows does not fit the end of an array.
 pub fn behind_bracket(bytes: &[u8], at: usize, place: Place, goes_on: bool) -> Option<usize> {
     closes(bytes, at + 1, place).err()?;
-    match find(bytes, at + 1, place, goes_on) {
+    // Behind an array that may be whole, text is text.
+    let mut barren = usize::MAX;
+    match find(bytes, at + 1, place, goes_on, &mut barren) {
         Resume::Sibling(next) => Some(next),
         _ => None,
     }
 }
 
-/// The first place from `from` on where reading may go on.
-pub fn find(bytes: &[u8], from: usize, place: Place, goes_on: bool) -> Resume {
+/// The first place from `from` on where reading may go on. In an array, lines of text belong to the broken value if an
+/// element or the end of an indented value follows them; up to `barren` earlier searches met none.
+pub fn find(bytes: &[u8], from: usize, place: Place, goes_on: bool, barren: &mut usize) -> Resume {
+    let mut text = None;
     let mut at = from;
     while let Some(found) = memchr2(b'{', b'\n', bytes.get(at..).unwrap_or_default()) {
         at += found;
+        if text.is_some_and(|line| at - line > CONVINCING_BYTES) {
+            break;
+        }
         if bytes[at] == b'\n' {
             if begins_line(bytes, at + 1) {
-                return Resume::Value(at + 1);
+                let line = *text.get_or_insert(at + 1);
+                if place == Place::Top || at < *barren || opens_value(bytes, at + 1) {
+                    *barren = at.max(*barren);
+                    return Resume::Value(if ends_indented(&bytes[line..=at]) { at + 1 } else { line });
+                }
             }
         } else if may_begin_record(bytes, at) {
-            match judge(bytes, at, place, goes_on) {
+            match judge(bytes, at, place, goes_on, text.is_some()) {
+                Ok(Resume::Value(value)) => {
+                    *barren = at.max(*barren);
+                    return Resume::Value(text.unwrap_or(value));
+                }
                 Ok(resume) => return resume,
                 Err(next) => at = next.max(at),
             }
         }
         at += 1;
     }
-    Resume::Nowhere
+    let Some(line) = text else { return Resume::Nowhere };
+    if bytes.len() - line < CONVINCING_BYTES {
+        if goes_on {
+            return Resume::Unsure(line);
+        }
+        if ends_indented(&bytes[line..]) {
+            return Resume::Nowhere;
+        }
+    }
+    *barren = at.max(*barren);
+    Resume::Value(line)
+}
+
+/// Whether the last line is the end of an indented value.
+fn ends_indented(lines: &[u8]) -> bool {
+    let lines = lines.trim_ascii_end();
+    let last = memrchr(b'\n', lines).map(|end| lines[end..].trim_ascii_start());
+    matches!(last, Some([b'}' | b']', ..]))
 }
 
 /// Whether the line at `at` begins a value or text, and is not the inside of an indented value: in valid JSON a line that
@@ -282,26 +314,60 @@ fn begins_line(bytes: &[u8], at: usize) -> bool {
     }
 }
 
+/// Whether the line at `at` opens a value of its own.
+fn opens_value(bytes: &[u8], at: usize) -> bool {
+    match bytes[at] {
+        b'{' => !is_stray(bytes, at),
+        b'[' => matches!(bytes.get(skip_blank(bytes, at + 1)), Some(b'{' | b'[' | b'"')),
+        _ => false,
+    }
+}
+
+/// Whether the `{` at the start of a line stands before the end of an indented value, where it is one too many.
+pub fn is_stray(bytes: &[u8], at: usize) -> bool {
+    match &bytes[at + 1..] {
+        [] => true,
+        [b'}', rest @ ..] => !rest.first().is_none_or(|byte| is_blank(*byte)),
+        rest => matches!(rest.get(skip_blank(rest, 0)), None | Some(b'}' | b']')),
+    }
+}
+
 /// Whether the `{` at `at` opens an object with members, or an empty one, behind a comma or on a new line.
 fn may_begin_record(bytes: &[u8], at: usize) -> bool {
     matches!(bytes.get(skip_blank(bytes, at + 1)), Some(b'"' | b'}'))
         && match last_before(bytes, at) {
             Some(b',') | None => true,
+            Some(_) if is_stray(bytes, at) => false,
             _ if bytes[at - 1] == b'\n' => true,
             Some(b'[' | b':' | b'{') => false,
-            Some(_) => {
-                bytes[..at].iter().rev().take_while(|byte| is_blank(**byte)).any(|byte| *byte == b'\n')
-            }
+            Some(_) => is_behind_line(bytes, at),
         }
+}
+
+/// Whether `at` is the first of its line, and no comma ends the line before.
+fn is_behind_line(bytes: &[u8], at: usize) -> bool {
+    last_before(bytes, at) != Some(b',')
+        && bytes[..at].iter().rev().take_while(|byte| is_blank(**byte)).any(|byte| *byte == b'\n')
 }
 
 fn last_before(bytes: &[u8], at: usize) -> Option<u8> {
     bytes[..at].iter().rev().copied().find(|byte| !is_blank(*byte))
 }
 
+/// Where reading goes on at `at`, which begins well.
+fn believed(at: usize, place: Place) -> Resume {
+    if place == Place::Top { Resume::Value(at) } else { Resume::Sibling(at) }
+}
+
 /// Whether what begins at `start` reads well up to a fitting end; if not, where the search goes on.
-fn judge(bytes: &[u8], start: usize, place: Place, goes_on: bool) -> Result<Resume, usize> {
-    let believed = if place == Place::Top { Resume::Value(start) } else { Resume::Sibling(start) };
+fn judge(
+    bytes: &[u8],
+    start: usize,
+    place: Place,
+    goes_on: bool,
+    is_behind_text: bool,
+) -> Result<Resume, usize> {
+    let believed = believed(start, place);
     let at_end = if goes_on { Resume::Unsure(start) } else { believed };
     let mut at = start;
     loop {
@@ -325,7 +391,11 @@ fn judge(bytes: &[u8], start: usize, place: Place, goes_on: bool) -> Result<Resu
                 let is_told = end < bytes.len() || !goes_on;
                 return Ok(if is_told { Resume::Sibling(start) } else { at_end });
             }
-            Some(_) if ends_value(bytes, end) => return Ok(believed),
+            Some(_) if ends_value(bytes, end) => {
+                // Lines behind a bracket that nothing closes are no elements.
+                let is_alone = is_behind_text || at == start && is_behind_line(bytes, start);
+                return Ok(if is_alone { Resume::Value(start) } else { believed });
+            }
             Some(_) => return Err(next),
         }
         if at == bytes.len() {

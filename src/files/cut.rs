@@ -2,6 +2,8 @@
 
 use memchr::memrchr_iter;
 
+use crate::digest::resume::is_stray;
+
 /// Line ends that are tried from the end of a block; where all of them are inside a value, the block is no lines.
 const TRIES: usize = 64;
 
@@ -19,7 +21,7 @@ fn is_safe(block: &[u8], at: usize, starts_as_text: bool) -> bool {
     let before = block[..at].iter().rev().find(|byte| !byte.is_ascii_whitespace());
     let Some(next) = block.get(at + 1) else { return false };
     match next {
-        b'{' => !matches!(before, None | Some(b',' | b':' | b'[' | b'{')),
+        b'{' => !matches!(before, None | Some(b',' | b':' | b'[' | b'{')) && !is_stray(block, at + 1),
         b'}' | b'[' | b']' | b'"' | b',' => false,
         next => starts_as_text && !next.is_ascii_whitespace(),
     }
@@ -46,6 +48,7 @@ mod tests {
         check("[\n{\"a\":1},\n{\"b\":2},\n", None);
         check("{\n\"a\": 1,\n\"b\": {\n\"c\": 2\n", None);
         check("{\"a\":\n{\"b\":1\n}\n,", None);
+        check("[{\n \"a\": {\n  \"b\": 1\n{ },\n \"c\"", None);
     }
 
     #[test]

@@ -351,7 +351,7 @@ impl Search {
             }
         }
         let place = if let Above::Element(place) = self.above { place } else { Place::Top };
-        match resume::find(buffer, self.seen, place, !is_eof) {
+        match resume::find(buffer, self.seen, place, !is_eof, &mut 0) {
             Resume::Sibling(end) => Found::End(end),
             Resume::Value(end) => Found::Left(end),
             Resume::Unsure(at) => Found::Unsure(at),
@@ -421,7 +421,7 @@ fn walk_elements(bytes: &[u8], place: Place, goes_on: bool, is_above: bool) -> W
         at = match element_end(bytes, at) {
             Checked::Whole(end) if is_apart(bytes, end) => end,
             Checked::Open if !is_above => break,
-            checked => match resume::behind(bytes, at, place, goes_on) {
+            checked => match resume::behind(bytes, at, place, goes_on, &mut 0) {
                 Resume::Sibling(next) => next,
                 Resume::Value(next) if checked != Checked::Open => {
                     return Walked { complete, end: End::Left(next) };
@@ -588,6 +588,30 @@ mod tests {
             let text =
                 format!("{head}{some},{{\"b\":1,\"l\":[{{\"id\":1}},{last},{last}{tail}\n{{\"s\":1}}\n");
             assert_eq!(scan(leak(text)), (2, 6_003, 0, 1), "{head} near the end");
+        }
+    }
+
+    #[test]
+    fn a_stray_bracket_in_front_of_a_line_breaks_its_record_alone() {
+        let record =
+            format!("{{\n \"a\": {{\n  \"b\": [],\n  \"c\": \"{}\"\n }},\n \"d\": 1\n}}", "x".repeat(300));
+        for (stray, number) in [('[', 1_500), ('{', 1_500), ('{', 1), ('[', 2_999)] {
+            let mut records = vec![record.clone(); 3_000];
+            records[number].insert(record.find(" },").unwrap(), stray);
+            for (head, tail) in [("[", "]"), ("{\"records\":[", "],\"n\":1}"), ("{\"records\":[", "]}")] {
+                let text = format!("{head}{}{tail}\n{{\"s\":1}}\ntext\n", records.join(","));
+                assert_eq!(scan(leak(text)), (3, 3_000, 0, 1), "{head} {stray} {number}");
+            }
+        }
+    }
+
+    #[test]
+    fn lines_behind_an_array_that_was_cut_are_messages() {
+        let some = vec![format!("{{\"a\":\"{}\"}}", "x".repeat(300)); 2_000].join(",");
+        for count in [2, 50_000] {
+            let lines = "text\n".repeat(count);
+            let text = format!("{{\"records\":[{some},{{\"a\":\"cut\n{lines}{{\"s\":1}}\n{lines}");
+            assert_eq!(scan(leak(text)), (2 * count as u64 + 2, 2_001, 0, 1));
         }
     }
 

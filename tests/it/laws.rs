@@ -236,13 +236,20 @@ fn hostile_input_costs_a_bounded_number_of_passes() {
         "],[",
         "{   ",
         "{\"a\":{\"b\":\"x},\"c\":{\"d\":[{},{}],\"e\":\"y\"}},",
+        " [{x}\ntext\n",
+        " [{x}\ntext,\n",
+        "[{x}\ntext, {\"a\":1}\n",
+        " {\"records\":[{\"a\" 1}\ntext\n",
+        "[{\"a\":{\n{ },\n",
+        "[{\"a\":1\n[ },\ntext\n",
     ];
     for pattern in patterns {
         let time = |bytes: usize| {
             let text = pattern.repeat(bytes / pattern.len());
             let started = std::time::Instant::now();
-            digest(&middle, text.as_bytes(), Framing::Message);
-            digest(&middle, text.as_bytes(), Framing::Elements(EnvelopeIds::default()));
+            for framing in [Framing::Message, Framing::Lines, Framing::Elements(EnvelopeIds::default())] {
+                digest(&middle, text.as_bytes(), framing);
+            }
             started.elapsed().as_secs_f64()
         };
         // Four times the bytes may cost four times the time; sixteen times would be a pass a piece.

@@ -279,6 +279,49 @@ fn one_damaged_record_harms_no_neighbour() {
     );
 }
 
+/// A byte put in front of any line inside an indented record: that record is one broken piece, its lines are no text,
+/// and what is around it stays one message.
+#[test]
+fn a_stray_byte_in_front_of_a_line_breaks_its_record_alone() {
+    let middle = middle();
+    for (head, margin, tail) in [
+        ("{\"records\":[", "\n", "]}"),
+        ("{\"value\":[", "\n", "],\"n\":1}\n"),
+        ("[", "\n", "]\n"),
+        ("{\n  \"records\": [\n    ", "\n    ", "\n  ]\n}\n"),
+    ] {
+        let indented = |text: &str| {
+            let record = serde_json::to_string_pretty(&serde_json::from_str::<Value>(text).unwrap()).unwrap();
+            record.replace('\n', margin)
+        };
+        let record = indented(ODD[4]);
+        for (at, stray) in
+            record.match_indices('\n').flat_map(|(end, _)| ['[', '{', 'x'].map(|stray| (end + 1, stray)))
+        {
+            let mut broken = record.clone();
+            broken.insert(at, stray);
+            let records = [indented(ODD[3]), broken, indented(ODD[3]), indented(ODD[5])];
+            let text = format!("{head}{}{tail}", records.join(","));
+            for (way, tally) in [
+                ("message", tally(&middle, text.as_bytes(), Framing::Message)),
+                ("lines", tally(&middle, text.as_bytes(), Framing::Lines)),
+                ("file", tally_of_file(&middle, text.clone().into_bytes())),
+            ] {
+                let rejected = tally.rejected_records.iter().sum::<u64>();
+                let counts = (tally.messages, total(&tally), rejected, tally.text_lines);
+                // Deep in a record nobody looks at the byte.
+                if stray == 'x' && counts == (1, 4, 0, 0) {
+                    continue;
+                }
+                // The rest of the record may be one still, behind a bracket that opens it anew.
+                let is_anew = stray == '{' && record[at..].trim_start().starts_with('"');
+                let expected = (1, if is_anew { counts.1.clamp(3, 4) } else { 3 }, 1, 0);
+                assert_eq!(counts, expected, "{way} of\n{text}");
+            }
+        }
+    }
+}
+
 /// What a file of these bytes counts.
 fn tally_of_file(middle: &Middle, bytes: Vec<u8>) -> Tally {
     let mut feed = Feed::new(middle, Box::new(std::io::Cursor::new(bytes)));

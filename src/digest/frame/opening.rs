@@ -23,7 +23,8 @@ pub fn opening(bytes: &[u8]) -> Opening<'_> {
         fn text(&mut self, _: &[u8]) {}
         fn broken(&mut self, _: &[u8], _: Reason) {}
     }
-    let framer = Framer { bytes, entries: Entries::Lines, receiver: &mut Nobody, is_wary: false };
+    let mut nobody = Nobody;
+    let framer = Framer::new(bytes, Entries::Lines, &mut nobody);
     let at = skip_blank(bytes, 0);
     if at == bytes.len() {
         return Opening::Other;
