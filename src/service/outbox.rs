@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use super::progress::{Parcel, Progress};
 use crate::config::kafka::in_flight_limit_bytes;
@@ -62,6 +62,11 @@ impl Outbox {
         let config = producer_config(settings);
         if config.is_none() && file.is_none() {
             return Ok(None);
+        }
+        for (topic, what) in [(&desk.event_topic, "events"), (&desk.dead_topic, "dead letters")] {
+            if let Some(topic) = topic {
+                info!(topic, brokers = settings.output_brokers(), "sending {what}");
+            }
         }
         let create = |config: &ClientConfig| config.create_with_context(Post(Arc::clone(&desk)));
         let producer = config.as_ref().map(create).transpose().context("cannot create the Kafka producer")?;
