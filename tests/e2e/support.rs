@@ -185,6 +185,13 @@ impl Broker {
         run_script(broker_script("start", &self.dir));
     }
 
+    /// SIGTERM, and it starts again with what it has on disk.
+    pub fn restart(&self) {
+        assert!(self.own.is_some(), "the shared broker must go on");
+        run_script(broker_script("stop", &self.dir));
+        self.start();
+    }
+
     /// Stops the process where it stands; connections stay open and nothing answers.
     pub fn freeze(&self) {
         self.signal("STOP");
@@ -428,14 +435,21 @@ pub struct Config {
     options: BTreeMap<String, String>,
     /// Other tables: head, key, value.
     others: Vec<(String, String, String)>,
+    /// No file of this process may be longer: a disk that is full.
+    file_limit_bytes: Option<u64>,
     env: Vec<(String, String)>,
 }
 
 impl Config {
     /// Reads one topic as a group of the same name.
     pub fn new(brokers: &str, topic: &str) -> Self {
-        let config =
-            Self { kafka: BTreeMap::new(), options: BTreeMap::new(), others: Vec::new(), env: Vec::new() };
+        let config = Self {
+            kafka: BTreeMap::new(),
+            options: BTreeMap::new(),
+            others: Vec::new(),
+            file_limit_bytes: None,
+            env: Vec::new(),
+        };
         config
             .kafka("brokers", brokers)
             .kafka_raw("topics", &format!("[{topic:?}]"))
@@ -470,6 +484,10 @@ impl Config {
     pub fn set_raw(mut self, table: &str, key: &str, value: &str) -> Self {
         self.others.push((table.to_owned(), key.to_owned(), value.to_owned()));
         self
+    }
+
+    pub fn file_limit(self, bytes: u64) -> Self {
+        Self { file_limit_bytes: Some(bytes), ..self }
     }
 
     pub fn env(mut self, name: &str, value: &str) -> Self {
@@ -515,7 +533,11 @@ impl Service {
         fs::write(&file, config.to_toml(&address)).expect("the configuration is written");
         let log = rig.log_file(thread::current().name().unwrap_or("aadstream"));
         let output = File::create(&log).expect("a log file");
-        let child = Command::new(&rig.binary)
+        // The signal of a file that grows too long is ignored, as it is for whoever writes to a full disk.
+        let limit = config.file_limit_bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
+        let child = Command::new("sh")
+            .args(["-c", r#"trap '' XFSZ; exec prlimit --fsize="$0":unlimited "$@""#, &limit])
+            .arg(&rig.binary)
             .args(["run", "-c"])
             .arg(&file)
             .envs(config.env.iter().cloned())
@@ -593,6 +615,13 @@ impl Service {
         if let Some(status) = self.child.try_wait().expect("the child can be asked") {
             panic!("aadstream ended with {status}; {} says:\n{}", self.log.display(), self.log());
         }
+    }
+
+    /// Makes room on the disk again.
+    pub fn lift_file_limit(&self) {
+        let pid = self.pid().to_string();
+        let lifted = Command::new("prlimit").args(["--pid", &pid, "--fsize=unlimited"]).status();
+        assert!(lifted.expect("prlimit runs").success(), "the limit of {pid} is lifted");
     }
 
     /// SIGTERM; the exit status, and how long it took.

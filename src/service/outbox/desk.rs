@@ -118,7 +118,7 @@ impl Desk {
         slot.lock().expect("no code panics while it holds this lock")
     }
 
-    pub fn fail(&self, reason: String) {
+    pub fn fail(&self, reason: &str) {
         let reason = format!("the Kafka producer failed for good: {reason}; start it again");
         self.failed.lock().expect("no code panics while it holds this lock").get_or_insert(reason);
     }
