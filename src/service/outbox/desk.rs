@@ -83,6 +83,8 @@ impl Desk {
             (Content::Event, None) => {}
             (Content::Dead { reason, .. }, _) => self.metrics.dead_letter(reason),
         }
+        // Brokers that hang up because they end look like brokers that refuse us; these did not.
+        self.has_connected.store(true, Ordering::Relaxed);
         *self.trouble_of(letter.content) = None;
         self.finish(letter);
     }
