@@ -110,7 +110,7 @@ fn check_file(option: &str, value: &OptionValue) -> Result<(), String> {
 }
 
 /// librdkafka's messages begin with a capital letter; ours do not.
-pub(super) fn plain(message: &str) -> String {
+pub fn plain(message: &str) -> String {
     let message = message.trim().trim_end_matches('.');
     let mut letters = message.chars();
     match letters.next() {

@@ -125,6 +125,23 @@ impl Settings {
         problems
     }
 
+    /// Outputs that somebody set up and that get nothing.
+    pub(super) fn find_output_warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if !self.produces() && self.forward != Forward::default() {
+            warnings.push("[forward] has no `topic`: nothing is forwarded".to_owned());
+        }
+        let keeps = Reason::ALL.iter().any(|reason| self.dead_letters.policy(*reason) == Policy::Keep);
+        if self.dead_letters.destination.is_some() && !keeps && self.forward.topic.is_none() {
+            warnings.push(
+                "[dead_letters] says where to keep what cannot be read, but its policy is to keep nothing: set `policy` \
+                 to dlq"
+                    .to_owned(),
+            );
+        }
+        warnings
+    }
+
     /// Whether `[kafka] topics` names or matches this topic.
     fn reads(&self, topic: &str) -> bool {
         let matches = |pattern: &str| Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(topic));
@@ -186,6 +203,16 @@ mod tests {
             [("AADSTREAM_DEAD_LETTERS__TOPIC", "dead"), ("AADSTREAM_DEAD_LETTERS__FILE", "/tmp/dead")],
             "AADSTREAM_DEAD_LETTERS__FILE: cannot use `dead_letters.file` beside `dead_letters.topic`: keep one",
         );
+    }
+
+    #[test]
+    fn an_output_that_gets_nothing_is_pointed_at() {
+        let warnings = |pairs: [(&str, &str); 1]| load(pairs).unwrap().warnings().join("\n");
+        assert!(warnings([("AADSTREAM_FORWARD__MIN_SEVERITY", "high")]).contains("nothing is forwarded"));
+        assert!(warnings([("AADSTREAM_DEAD_LETTERS__TOPIC", "dead")]).contains("set `policy` to dlq"));
+        assert_eq!(warnings([("AADSTREAM_FORWARD__TOPIC", "out")]), "");
+        let both = [("AADSTREAM_FORWARD__TOPIC", "out"), ("AADSTREAM_DEAD_LETTERS__TOPIC", "dead")];
+        assert_eq!(load(both).unwrap().warnings(), Vec::<String>::new(), "for events that are refused");
     }
 
     #[test]

@@ -114,7 +114,7 @@ pub(super) fn own_options(settings: &Settings) -> BTreeMap<String, String> {
     // Java's own: events and other records of the same key meet in the same partition.
     set("partitioner", "murmur2_random");
     // Tells whether a broker ever answered.
-    set("statistics.interval.ms", "5000");
+    set("statistics.interval.ms", "1000");
     if settings.kafka.profile == Some(Profile::EventHubs) && forward.brokers.is_empty() {
         // What Event Hubs takes in one request, and the one codec that it knows.
         set("message.max.bytes", "1000000");

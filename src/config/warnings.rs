@@ -12,6 +12,7 @@ impl Settings {
                 self.kafka.memory_limit_bytes, self.input.max_message_bytes
             ));
         }
+        warnings.extend(self.find_output_warnings());
         let mut odd: Vec<&str> = self.apps.keys().map(String::as_str).filter(|id| !is_guid(id)).collect();
         odd.sort_unstable();
         warnings.extend(

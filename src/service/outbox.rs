@@ -12,10 +12,10 @@ use anyhow::Context as _;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use super::progress::{Parcel, Progress};
-use crate::config::kafka::in_flight_limit_bytes;
+use crate::config::kafka::{in_flight_limit_bytes, plain};
 use crate::config::producer::producer_config;
 use crate::config::{Destination, Settings};
 use crate::log::Rarely;
@@ -62,6 +62,11 @@ impl Outbox {
         let config = producer_config(settings);
         if config.is_none() && file.is_none() {
             return Ok(None);
+        }
+        for (topic, what) in [(&desk.event_topic, "events"), (&desk.dead_topic, "dead letters")] {
+            if let Some(topic) = topic {
+                info!(topic, brokers = settings.output_brokers(), "sending {what}");
+            }
         }
         let create = |config: &ClientConfig| config.create_with_context(Post(Arc::clone(&desk)));
         let producer = config.as_ref().map(create).transpose().context("cannot create the Kafka producer")?;
@@ -140,6 +145,7 @@ impl Outbox {
         let mut again_at = Instant::now();
         let mut pause = AGAIN_AFTER;
         while !self.progress().is_closed() {
+            self.look_at_producers();
             match self.returned.recv_timeout(TICK) {
                 Ok(first) => {
                     let more = self.returned.try_iter().take(1000);
@@ -168,6 +174,15 @@ impl Outbox {
         }
     }
 
+    /// A producer may fail for good without a letter to fail with it.
+    fn look_at_producers(&self) {
+        for producer in self.producer.iter().chain(self.single.get()) {
+            if let Some((_, reason)) = producer.client().fatal_error() {
+                self.desk.fail(&plain(&reason));
+            }
+        }
+    }
+
     /// What becomes of a letter that came back; gives it back if it is to be sent again later.
     fn judge(&self, mut returned: Returned) -> Option<Returned> {
         let error = returned.error.take().expect("only failed letters are judged");
@@ -192,10 +207,7 @@ impl Outbox {
                 Some(returned)
             }
             Verdict::Fatal => {
-                let producer =
-                    if returned.letter.is_alone { self.single.get() } else { self.producer.as_ref() };
-                let reason = producer.and_then(|producer| producer.client().fatal_error());
-                self.desk.fail(reason.map_or_else(|| error.to_string(), |(_, reason)| reason));
+                self.desk.fail(&error.to_string());
                 self.progress().release(returned.letter.bytes);
                 None
             }

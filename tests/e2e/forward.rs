@@ -173,6 +173,62 @@ fn while_the_output_is_away_the_budget_holds_and_then_everything_arrives() {
 }
 
 #[test]
+fn a_broker_that_restarts_loses_and_doubles_nothing() {
+    let Some(rig) = Rig::get() else { return };
+    let (broker, input, output) = (Broker::prepare(rig), unique("restart"), unique("events"));
+    broker.start();
+    broker.create_topic(&input, 2);
+    broker.create_topic(&output, 2);
+    // Long enough to keep its partitions: who loses them reads again what it had not committed.
+    let config = Config::new(&broker.plain, &input)
+        .option("session.timeout.ms", "45000")
+        .set("forward", "topic", &output);
+    let mut service = Service::start(rig, &config);
+    for round in 1..=2 {
+        broker.produce(&input, std::iter::repeat_n(failure(50_126), 3000));
+        service.wait_count(FORWARDED, &[], round * 1000);
+        broker.restart();
+    }
+    broker.wait_committed(&input, &input);
+    assert_all_once(&broker, &expected(&broker, &input, &[0]), &output);
+}
+
+#[test]
+fn dead_letters_wait_for_a_full_disk() {
+    let Some(rig) = Rig::get() else { return };
+    let (broker, input) = (rig.broker(), unique("fulldisk"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dead.jsonl");
+    broker.create_topic(&input, 1);
+    let poison = |number: u32| Message::new(format!("{{\"n\":{number},{}", "x".repeat(30_000)));
+    broker.produce(&input, [text(50_126), poison(0)]);
+    let config = Config::new(&broker.plain, &input)
+        .set("dead_letters", "policy", "dlq")
+        .set("dead_letters", "file", path.to_str().unwrap())
+        .file_limit(100_000);
+    let mut service = Service::start(rig, &config);
+    broker.wait_committed(&input, &input);
+    let length = std::fs::metadata(&path).unwrap().len();
+
+    broker.produce(&input, (1..20).map(poison));
+    service.wait_count(FAILURES, &[("reason", "file")], 1);
+    service.wait_status("/-/ready", 503);
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.ends_with('\n') && text.len() as u64 >= length, "no half a line");
+    let kept = i64::try_from(text.lines().count()).unwrap();
+    let committed = broker.committed(&input, &input)[0];
+    assert!(committed <= 1 + kept, "{committed} committed, {kept} kept");
+
+    service.lift_file_limit();
+    broker.wait_committed(&input, &input);
+    service.wait_status("/-/ready", 200);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let offset =
+        |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["offset"].as_i64().unwrap();
+    assert_eq!(text.lines().map(offset).collect::<Vec<_>>(), (1..21).collect::<Vec<_>>());
+}
+
+#[test]
 fn sigterm_ends_in_time_when_events_cannot_be_delivered() {
     let Some(rig) = Rig::get() else { return };
     let (broker, input) = (rig.broker(), unique("undelivered"));

@@ -190,6 +190,13 @@ impl Broker {
         run_script(broker_script("start", &self.dir));
     }
 
+    /// SIGTERM, and it starts again with what it has on disk.
+    pub fn restart(&self) {
+        assert!(self.own.is_some(), "the shared broker must go on");
+        run_script(broker_script("stop", &self.dir));
+        self.start();
+    }
+
     /// Stops the process where it stands; connections stay open and nothing answers.
     pub fn freeze(&self) {
         self.signal("STOP");
@@ -427,6 +434,8 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 pub struct Config {
     /// Tables of keys and their values as TOML writes them.
     tables: BTreeMap<String, BTreeMap<String, String>>,
+    /// No file of this process may be longer: a disk that is full.
+    file_limit_bytes: Option<u64>,
     env: Vec<(String, String)>,
 }
 
@@ -469,6 +478,10 @@ impl Config {
         self
     }
 
+    pub fn file_limit(self, bytes: u64) -> Self {
+        Self { file_limit_bytes: Some(bytes), ..self }
+    }
+
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
         self
@@ -504,7 +517,11 @@ impl Service {
         fs::write(&file, config.to_toml()).expect("the configuration is written");
         let log = rig.log_file(thread::current().name().unwrap_or("aadstream"));
         let output = File::create(&log).expect("a log file");
-        let child = Command::new(&rig.binary)
+        // The signal of a file that grows too long is ignored, as it is for whoever writes to a full disk.
+        let limit = config.file_limit_bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
+        let child = Command::new("sh")
+            .args(["-c", r#"trap '' XFSZ; exec prlimit --fsize="$0":unlimited "$@""#, &limit])
+            .arg(&rig.binary)
             .args(["run", "-c"])
             .arg(&file)
             .env("NO_COLOR", "1")
@@ -588,6 +605,13 @@ impl Service {
         }
     }
 
+    /// Makes room on the disk again.
+    pub fn lift_file_limit(&self) {
+        let pid = self.pid().to_string();
+        let lifted = Command::new("prlimit").args(["--pid", &pid, "--fsize=unlimited"]).status();
+        assert!(lifted.expect("prlimit runs").success(), "the limit of {pid} is lifted");
+    }
+
     /// SIGTERM; the exit status, and how long it took.
     pub fn terminate(self, patience: Duration) -> (ExitStatus, Duration) {
         signal(self.pid(), "TERM");
@@ -633,14 +657,23 @@ impl Metrics {
 
     /// The sum over all series of a counter or gauge that carry these labels; 0 where there is none.
     pub fn count(&self, metric: &str, labels: &[(&str, &str)]) -> u64 {
-        let matches = |(name, found, _): &&(String, BTreeMap<String, String>, String)| {
-            name == metric
-                && labels.iter().all(|(key, value)| found.get(*key).is_some_and(|found| found == value))
-        };
         let value = |text: &str| {
             text.parse::<u64>().unwrap_or_else(|_| panic!("{metric} is no whole number: {text}"))
         };
-        self.samples.iter().filter(matches).map(|(_, _, text)| value(text)).sum()
+        self.matching(metric, labels).map(value).sum()
+    }
+
+    /// Whether there is a series with these labels.
+    pub fn has(&self, metric: &str, labels: &[(&str, &str)]) -> bool {
+        self.matching(metric, labels).next().is_some()
+    }
+
+    fn matching<'a>(&'a self, metric: &'a str, labels: &'a [(&str, &str)]) -> impl Iterator<Item = &'a str> {
+        let matches = move |(name, found, _): &&(String, BTreeMap<String, String>, String)| {
+            name == metric
+                && labels.iter().all(|(key, value)| found.get(*key).is_some_and(|found| found == value))
+        };
+        self.samples.iter().filter(matches).map(|(_, _, text)| text.as_str())
     }
 }
 

@@ -16,6 +16,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{BorrowedMessage, Headers};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use serde_json::Value;
 
@@ -92,10 +93,20 @@ impl Rig {
         producer.flush(PATIENCE).unwrap();
     }
 
+    fn settings(&self) -> Settings {
+        let variables = self.variables.iter().map(|(name, value)| (&**name, &**value));
+        Settings::load_with(None, &Environment::of(variables), true).unwrap()
+    }
+
+    fn service(&self) -> Service {
+        let catalogue = Arc::new(Catalogue::embedded());
+        let metrics = Arc::new(Metrics::new(&catalogue, MetricsOptions::default()));
+        Service::new(self.settings(), catalogue, metrics)
+    }
+
     /// Runs the service until `done` holds, then ends it; what a last look at the metrics says.
     fn run(&self, done: impl Fn(&Service, &str) -> bool) -> String {
-        let variables = self.variables.iter().map(|(name, value)| (&**name, &**value));
-        let settings = Settings::load_with(None, &Environment::of(variables), true).unwrap();
+        let settings = self.settings();
         let catalogue = Arc::new(Catalogue::embedded());
         let options = MetricsOptions {
             birth_hold: Duration::ZERO,
@@ -287,13 +298,17 @@ fn a_file_that_cannot_be_written_is_an_error_at_once() {
 #[track_caller]
 fn check_refused_file(path: &str, expected: &str) {
     let rig = Rig::new(&[("DEAD_LETTERS__FILE", path)]);
-    let variables = rig.variables.iter().map(|(name, value)| (&**name, &**value));
-    let settings = Settings::load_with(None, &Environment::of(variables), true).unwrap();
-    let catalogue = Arc::new(Catalogue::embedded());
-    let metrics = Arc::new(Metrics::new(&catalogue, MetricsOptions::default()));
-    let error = Service::new(settings, catalogue, metrics).consume().unwrap_err();
-    let message = format!("{error:#}");
+    let message = format!("{:#}", rig.service().consume().unwrap_err());
     assert!(message.starts_with(expected), "{message}");
+}
+
+#[test]
+fn a_producer_that_fails_for_good_ends_the_service() {
+    let rig = Rig::new(&[("FORWARD__TOPIC", "out")]);
+    let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
+    rig.cluster.request_errors(RDKafkaApiKey::InitProducerId, &[refused; 10]);
+    let error = format!("{:#}", rig.service().consume().unwrap_err());
+    assert!(error.starts_with("the Kafka producer failed for good: "), "{error}");
 }
 
 #[test]

@@ -84,6 +84,8 @@ impl Desk {
             (Content::Event, None) => {}
             (Content::Dead { reason, .. }, _) => self.metrics.dead_letter(reason),
         }
+        // Brokers that hang up because they end look like brokers that refuse us; these did not.
+        self.has_connected.store(true, Ordering::Relaxed);
         *self.trouble_of(letter.content) = None;
         self.finish(letter);
     }
@@ -119,7 +121,7 @@ impl Desk {
         slot.lock().expect("no code panics while it holds this lock")
     }
 
-    pub fn fail(&self, reason: String) {
+    pub fn fail(&self, reason: &str) {
         let reason = format!("the Kafka producer failed for good: {reason}; start it again");
         self.failed.lock().expect("no code panics while it holds this lock").get_or_insert(reason);
     }
