@@ -335,8 +335,8 @@ impl Middle {
     ) {
         digest.tally.add(found, self.options.detail, timestamp_ms);
         if let Some(options) = &self.options.events {
-            let team = self.app(found).and_then(|app| app.team.clone());
-            digest.events.extend(Event::new(found, source(), team, &self.catalogue, options));
+            let app = self.app(found);
+            digest.events.extend(Event::new(found, source(), app, &self.catalogue, options));
         }
     }
 

@@ -1,5 +1,6 @@
 //! `aadstream scan`: counts the codes in files, folders or stdin.
 
+use std::collections::HashMap;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +15,7 @@ use crate::catalogue::Catalogue;
 use crate::cli::{ScanArgs, ScanFormat};
 use crate::config::Settings;
 use crate::digest::tally::{Detail, Tally};
-use crate::digest::{Digest, Middle, Position};
+use crate::digest::{App, Digest, Middle, Position};
 use crate::exit_code::{Exit, ExitError};
 use crate::files::buffer::Buffer;
 use crate::files::feed::{Feed, Piece};
@@ -55,7 +56,7 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<Exit> {
             terminal::print(&table::render(&report, layout))?;
         }
         ScanFormat::Json => terminal::print(&format!("{}\n", report.json()))?,
-        ScanFormat::Prometheus => terminal::print(&exposition(&report, &catalogue))?,
+        ScanFormat::Prometheus => terminal::print(&exposition(&report, &catalogue, settings.apps))?,
         ScanFormat::Events => {}
     }
     let fails = args.fail_on.is_some_and(|limit| report.severity().is_some_and(|severity| severity >= limit));
@@ -67,9 +68,11 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<Exit> {
 }
 
 /// The counts in the text exposition format, as a service that had read the same would show them.
-fn exposition(report: &Report<'_>, catalogue: &Catalogue) -> String {
-    let metrics =
-        Metrics::new(catalogue, MetricsOptions { birth_hold: Duration::ZERO, ..MetricsOptions::default() });
+fn exposition(report: &Report<'_>, catalogue: &Catalogue, apps: HashMap<String, App>) -> String {
+    let metrics = Metrics::new(
+        catalogue,
+        MetricsOptions { birth_hold: Duration::ZERO, apps, ..MetricsOptions::default() },
+    );
     metrics.consumed("scan", report.tally.messages, report.tally.bytes);
     metrics.record(&report.tally, "scan");
     let (_, text) = metrics.encode(false);

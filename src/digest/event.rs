@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::App;
 use super::found::{Found, TimeSource};
 use super::time::{self, Millis};
 use crate::catalogue::Catalogue;
@@ -177,7 +178,7 @@ impl Event {
     pub fn new(
         found: &Found<'_>,
         mut source: Source,
-        team: Option<String>,
+        app: Option<&App>,
         catalogue: &Catalogue,
         options: &EventOptions,
     ) -> Option<Self> {
@@ -196,6 +197,10 @@ impl Event {
             variant.map(|variant| &variant.fix).filter(|fix| !fix.is_empty()).or(rule.map(|rule| &rule.fix));
         let summary = variant.and_then(|variant| variant.summary.as_ref()).or(rule.map(|rule| &rule.summary));
         let microsoft = microsoft_page(diagnosis.code);
+        let mut facts = Facts::of(found, options.forward_ids);
+        if let Some(alias) = app.and_then(|app| app.alias.as_ref()) {
+            facts.app_name = Some(alias.clone());
+        }
         Some(Self {
             schema: 1,
             id: format!("{}/{}/{}/{}", source.topic, source.partition, source.offset, source.index),
@@ -217,13 +222,13 @@ impl Event {
             severity: diagnosis.verdict.severity.as_str(),
             category: diagnosis.verdict.category.as_str(),
             audience: diagnosis.verdict.audience.as_str(),
-            team,
+            team: app.and_then(|app| app.team.clone()),
             transient: rule.is_some_and(|rule| rule.transient),
             summary: summary.cloned(),
             fix: fix.cloned().unwrap_or_default(),
             runbook_url: runbook_url(diagnosis.code, options.external_url.as_deref()),
             reference_url: rule.and_then(|rule| rule.references.first().cloned()).or(microsoft),
-            facts: Facts::of(found, options.forward_ids),
+            facts,
             source,
             catalogue_version: catalogue.version().to_owned(),
         })
