@@ -341,12 +341,13 @@ impl Settings {
         let mut settings = tables::settings(table, &mut notes);
         settings.origins = notes.origins;
         let mut problems = notes.problems;
+        let mut found = settings.find_output_problems();
         // An option that was refused may be the one that is missed.
         if !problems.iter().any(|problem| problem.message.starts_with("cannot use the option")) {
-            let found = settings.find_kafka_problems().into_iter().chain(settings.find_output_problems());
-            for (origin, message) in found {
-                origin.report(&mut problems, message);
-            }
+            found.extend(settings.find_kafka_problems());
+        }
+        for (origin, message) in found {
+            origin.report(&mut problems, message);
         }
         if needs_kafka {
             settings.report_missing_kafka(path, &mut problems);

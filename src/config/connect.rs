@@ -11,6 +11,7 @@ use regex_lite::Regex;
 use super::Settings;
 use super::client_log::{ClientLog, TroubleKind};
 use super::kafka::{client_config, plain};
+use super::oauth::OAuth;
 use super::producer::producer_config;
 use crate::catalogue::problem::did_you_mean;
 
@@ -34,7 +35,10 @@ pub fn check_connection(settings: &Settings) -> Result<Vec<String>, Vec<String>>
     }
     let mut found = Vec::new();
     let mut wrong = Vec::new();
-    let mut ask = |config, brokers: &str, topics: &[&str]| match fetch(config, settings, brokers) {
+    let limit = settings.kafka.startup_timeout;
+    let mut ask = |config, brokers: &str, oauth: Option<&OAuth>, topics: &[&str]| match fetch(
+        config, brokers, oauth, limit,
+    ) {
         Ok(metadata) => {
             let count = metadata.brokers().len();
             let plural = if count == 1 { "" } else { "s" };
@@ -48,21 +52,21 @@ pub fn check_connection(settings: &Settings) -> Result<Vec<String>, Vec<String>>
         }
         Err(reason) => wrong.push(format!("cannot connect: {reason}")),
     };
-    ask(config, &settings.kafka.brokers, &inputs);
+    ask(config, &settings.kafka.brokers, settings.kafka.oauth.as_ref(), &inputs);
     if let Some(config) = producer {
-        ask(config, settings.output_brokers(), &settings.output_topics());
+        ask(config, settings.output_brokers(), settings.output_oauth(), &settings.output_topics());
     }
     if wrong.is_empty() { Ok(found) } else { Err(wrong) }
 }
 
-fn fetch(mut config: ClientConfig, settings: &Settings, brokers: &str) -> Result<Metadata, String> {
-    // Only questions are asked: this client must be no member of the group.
-    for option in ["group.id", "group.instance.id"] {
-        config.remove(option);
-    }
-    let limit = settings.kafka.startup_timeout;
+fn fetch(
+    config: ClientConfig,
+    brokers: &str,
+    oauth: Option<&OAuth>,
+    limit: Duration,
+) -> Result<Metadata, String> {
+    let log = ClientLog::new(oauth);
     // A producer's options serve a consumer that only asks: librdkafka warns of what it does not need, which nobody reads.
-    let log = ClientLog::new(settings.kafka.oauth.as_ref());
     let consumer: BaseConsumer<ClientLog> =
         config.create_with_context(log.clone()).map_err(|error| match error {
             KafkaError::ClientCreation(reason) => plain(&reason),

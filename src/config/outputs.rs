@@ -109,6 +109,13 @@ impl Settings {
                 "cannot use `dead_letters.topic`: events go there; give dead letters a topic of their own";
             problems.push((self.origin("dead_letters.topic"), message.to_owned()));
         }
+        if let Some((option, _)) = self.forward.options.iter().find(|(option, value)| {
+            option.starts_with("sasl.mechanism") && value.expose().eq_ignore_ascii_case("OAUTHBEARER")
+        }) && self.output_oauth().is_none()
+        {
+            let message = "cannot use OAUTHBEARER in [forward.options]: the tokens of [kafka.oauth] are for its cluster";
+            problems.push((self.origin(&format!("forward.options.{option}")), message.to_owned()));
+        }
         // On another cluster the same name is another topic.
         if self.forward.brokers.is_empty() {
             let outputs =
@@ -213,6 +220,23 @@ mod tests {
         assert_eq!(warnings([("AADSTREAM_FORWARD__TOPIC", "out")]), "");
         let both = [("AADSTREAM_FORWARD__TOPIC", "out"), ("AADSTREAM_DEAD_LETTERS__TOPIC", "dead")];
         assert_eq!(load(both).unwrap().warnings(), Vec::<String>::new(), "for events that are refused");
+    }
+
+    #[test]
+    fn tokens_go_to_the_cluster_that_they_are_for() {
+        let mechanism = ("AADSTREAM_FORWARD__OPTIONS__SASL_MECHANISM", "OAUTHBEARER");
+        let other =
+            [("AADSTREAM_FORWARD__TOPIC", "out"), ("AADSTREAM_FORWARD__BROKERS", "other:9092"), mechanism];
+        check_refused(other, "cannot use OAUTHBEARER in [forward.options]: the tokens of [kafka.oauth] are");
+        let same = [
+            ("AADSTREAM_FORWARD__TOPIC", "out"),
+            ("AADSTREAM_KAFKA__OAUTH__METHOD", "managed_identity"),
+            ("AADSTREAM_KAFKA__OAUTH__SCOPE", "https://n/.default"),
+        ];
+        let settings = load(same).unwrap();
+        assert!(settings.output_oauth().is_some());
+        let producer = crate::config::producer::producer_config(&settings).unwrap();
+        assert_eq!(producer.get("sasl.mechanisms"), Some("OAUTHBEARER"));
     }
 
     #[test]

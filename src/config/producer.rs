@@ -8,6 +8,7 @@ use rdkafka::producer::BaseProducer;
 
 use super::client_log::ClientLog;
 use super::kafka::{client_config, log_level, plain};
+use super::oauth::OAuth;
 use super::{Destination, OptionValue, Profile, Settings};
 
 /// Options that the program sets itself, and what to do instead.
@@ -159,6 +160,11 @@ impl Settings {
     /// Where what leaves is sent.
     pub fn output_brokers(&self) -> &String {
         if self.forward.brokers.is_empty() { &self.kafka.brokers } else { &self.forward.brokers }
+    }
+
+    /// Where the producer's tokens come from; those of `[kafka.oauth]` are for its cluster.
+    pub fn output_oauth(&self) -> Option<&OAuth> {
+        self.kafka.oauth.as_ref().filter(|_| self.forward.brokers.is_empty())
     }
 
     /// The topics that are written to.

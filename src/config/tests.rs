@@ -197,11 +197,13 @@ fn secrets_come_from_files_and_variables_and_show_nowhere() {
         let text = format!("{MINIMAL}[kafka.options]\n{line}\n{forward}");
         let own = format!("{MINIMAL}{forward}brokers = \"o:1\"\n[forward.options]\n{line}\n");
         let settings = load_with(&text, &variables).unwrap();
+        let shown = show::show(&settings);
+        assert_eq!(load_with(&shown, &variables).unwrap().kafka, settings.kafka, "{shown}");
         let consumer = kafka::client_config(&settings);
         assert_eq!(consumer.get("sasl.password"), Some("hunter2"), "{line}");
         for settings in [Some(settings), load_with(&own, &variables).ok()].into_iter().flatten() {
             let producer = producer::producer_config(&settings).unwrap();
-            // The variable of the last case is the consumer's.
+            // The variable of the last one is the consumer's.
             let is_ours = producer.get("sasl.password") == Some("hunter2");
             assert!(is_ours || line.is_empty(), "{line}");
             for shown in
@@ -253,8 +255,7 @@ fn what_show_prints_loads_again() {
          \"client.rack\" = \"r\"\n[kafka.oauth]\nmethod = \"client_credentials\"\ntoken_url = \"https://h/t\"\n\
          client_id = \"c\"\nclient_secret = {{ env = \"PASS\" }}\n[input]\ntext_entries = \"line\"\nworkers = 3\n\
          [forward]\ntopic = \"out\"\nmin_severity = \"info\"\n[forward.options]\n\"linger.ms\" = 7\n[dead_letters]\n\
-         file = \"/f\"\n[dead_letters.policies]\nempty = \"dlq\"\n\
-         [rules]\ndir = \"d\"\n[rules.severity]\nAADSTS50076 = {{ text = \"high\" }}\n[log]\nlevel = \"debug\"\n\
+         file = \"/f\"\n[dead_letters.policies]\nempty = \"dlq\"\n[rules]\ndir = \"d\"\n[rules.severity]\nAADSTS50076 = {{ text = \"high\" }}\n[log]\nlevel = \"debug\"\n\
          [[apps]]\nworkspace_id = \"0F0F0F0F-0000-0000-0000-000000000001\"\nalias = \"x\"\n"
     );
     let variables = [("PASS", "Endpoint=sb://x")];

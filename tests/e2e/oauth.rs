@@ -6,12 +6,11 @@ use std::process::{Child, Command, Stdio};
 
 use crate::PROCESSED;
 use crate::messages::failure;
-use crate::security::{assert_refused, assert_secret};
+use crate::security::{WRONG, assert_refused, assert_secret};
 use crate::support::{Broker, Config, PATIENCE, Rig, Service, free_port, get, unique, wait_until};
 
 const ASSERTION: &str = "right-assertion";
 const SECRET: &str = "right-password";
-const WRONG: &str = "canary-of-a-wrong-password";
 
 struct Issuer {
     child: Child,
@@ -95,18 +94,27 @@ fn tokens_open_the_way_and_are_renewed() {
     broker.start();
     let place = Place { topic: unique("oauth"), broker, ports };
     let (broker, topic) = (&place.broker, place.topic.as_str());
+    let output = unique("oauth-events");
     broker.create_topic(topic, 1);
+    broker.create_topic(&output, 1);
     broker.produce(topic, [failure(50_126)]);
 
     let mut short = Service::start(rig, &place.trusting(place.config("client_credentials", "short")));
     let others = [
-        place.config("client_credentials", "long").env("SSL_CERT_FILE", &broker.pem("ca")),
+        // The producer gets tokens too.
+        place
+            .config("client_credentials", "long")
+            .env("SSL_CERT_FILE", &broker.pem("ca"))
+            .set("forward", "topic", &output),
         place.trusting(place.config("workload_identity", "pod")),
         place.config("managed_identity", ""),
     ];
-    for config in &others {
+    for (number, config) in others.iter().enumerate() {
         let mut service = Service::start(rig, config);
         service.wait_count(PROCESSED, &[("topic", topic)], 1);
+        if number == 0 {
+            service.wait_count("aadstream_events_forwarded_total", &[("topic", &output)], 1);
+        }
         let file = service.log_file();
         assert_eq!(service.terminate(crate::SHUTDOWN).0.code(), Some(0));
         assert_silent(&fs::read_to_string(file).unwrap());
@@ -145,7 +153,7 @@ fn tokens_open_the_way_and_are_renewed() {
 /// Tokens that are none of this broker's, and providers that give none: one line, the exit code of a refusal.
 fn refuse(rig: &Rig, place: &Place) {
     let token = |client| place.trusting(place.config("client_credentials", client));
-    let nobody = format!("\"https://127.0.0.1:{}/token\"", place.ports[0]);
+    let nobody = format!("https://127.0.0.1:{}/token", place.ports[0]);
     let refused = "refused our token: ";
     let cases = [
         (token("expired"), refused),
@@ -159,7 +167,7 @@ fn refuse(rig: &Rig, place: &Place) {
             place.config("client_credentials", "x"),
             "its certificate is not trusted, or is not for this name: set ca_file",
         ),
-        (token("x").set_raw("kafka.oauth", "token_url", &nobody), "it does not speak TLS"),
+        (token("x").set("kafka.oauth", "token_url", &nobody), "it does not speak TLS"),
     ];
     let services: Vec<_> =
         cases.into_iter().map(|(config, words)| (Service::spawn(rig, &config), words)).collect();

@@ -9,7 +9,7 @@ use crate::messages::failure;
 use crate::support::{Broker, Config, Rig, Service, unique};
 
 const PASSWORD: &str = "right-password";
-const WRONG: &str = "canary-of-a-wrong-password";
+pub const WRONG: &str = "canary-of-a-wrong-password";
 
 /// `[kafka] startup_timeout_seconds` of those that are refused.
 const TIMEOUT: Duration = Duration::from_secs(10);

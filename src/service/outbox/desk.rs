@@ -60,7 +60,7 @@ impl Desk {
             metrics,
             event_topic,
             dead_topic,
-            client_log: ClientLog::new(settings.kafka.oauth.as_ref()),
+            client_log: ClientLog::new(settings.output_oauth()),
             has_connected: AtomicBool::new(false),
             trouble: Default::default(),
             failed: Mutex::default(),
