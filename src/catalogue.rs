@@ -262,9 +262,10 @@ impl Catalogue {
     }
 
     /// The variant that `text` tells, case ignored; the first in the order of the file.
-    pub fn variant(&self, code: Code, text: &str) -> Option<&'static str> {
+    /// Few rules have variants, so the text is asked for only where one does.
+    pub fn variant(&self, code: Code, text: impl FnOnce() -> String) -> Option<&'static str> {
         let rule = self.rule(code).filter(|rule| !rule.variants.is_empty())?;
-        let text = text.to_ascii_lowercase();
+        let text = text().to_ascii_lowercase();
         let found = rule
             .variants
             .iter()
@@ -445,9 +446,9 @@ pub(crate) mod tests {
     fn a_variant_overrides_only_what_it_names() {
         let catalogue = sample();
         let code = Code::Aadsts(50053);
-        assert_eq!(catalogue.variant(code, "from a MALICIOUS ip address"), Some("bad_address"));
-        assert_eq!(catalogue.variant(code, "account is locked"), Some("locked"));
-        assert_eq!(catalogue.variant(code, ""), None);
+        assert_eq!(catalogue.variant(code, || "from a MALICIOUS ip address".to_owned()), Some("bad_address"));
+        assert_eq!(catalogue.variant(code, || "account is locked".to_owned()), Some("locked"));
+        assert_eq!(catalogue.variant(code, String::new), None);
         let severity = |variant| catalogue.verdict(code, Flow::Interactive, variant).map(|it| it.severity);
         assert_eq!(severity(Some("bad_address")), Some(Severity::Critical));
         assert_eq!(severity(Some("locked")), Some(Severity::Low));

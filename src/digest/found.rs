@@ -138,12 +138,11 @@ impl Reader<'_> {
             }
         };
         let diagnosis = match read.outcome {
-            Outcome::Failure | Outcome::Interrupt => Some(self.diagnose(
-                read.code.unwrap_or(Code::None),
-                read.flow,
-                read.outcome,
-                &text_of(&fields, cells),
-            )),
+            Outcome::Failure | Outcome::Interrupt => {
+                Some(self.diagnose(read.code.unwrap_or(Code::None), read.flow, read.outcome, || {
+                    text_of(&fields, cells)
+                }))
+            }
             Outcome::Other => read.code.map(|code| self.diagnose_text(code, &joined(cells))),
             Outcome::Success | Outcome::Undetermined => None,
         };
@@ -200,7 +199,7 @@ impl Reader<'_> {
     }
 
     /// A diagnosis whose outcome the source has decided.
-    fn diagnose(&self, code: Code, flow: Flow, outcome: Outcome, text: &str) -> Diagnosis {
+    fn diagnose(&self, code: Code, flow: Flow, outcome: Outcome, text: impl FnOnce() -> String) -> Diagnosis {
         let variant = self.catalogue.variant(code, text);
         let verdict = self.catalogue.verdict(code, flow, variant);
         let known = verdict.is_some();
@@ -211,7 +210,7 @@ impl Reader<'_> {
 
     /// A diagnosis of text: the rule decides, by its values for flow `text`.
     fn diagnose_text(&self, code: Code, text: &[u8]) -> Diagnosis {
-        let variant = self.catalogue.variant(code, &String::from_utf8_lossy(text));
+        let variant = self.catalogue.variant(code, || String::from_utf8_lossy(text).into_owned());
         let verdict = self.catalogue.verdict(code, Flow::Text, variant);
         Diagnosis { code, known: verdict.is_some(), variant, verdict: verdict.unwrap_or(Verdict::UNKNOWN) }
     }
@@ -229,8 +228,8 @@ impl Reader<'_> {
         spelled.into_iter().for_each(|code| mentions.add(code));
         let outcome = match code {
             Some(code) => {
-                let text = sign_in_text(fields);
-                let verdict = self.catalogue.verdict(code, flow, self.catalogue.variant(code, &text));
+                let variant = self.catalogue.variant(code, || sign_in_text(fields));
+                let verdict = self.catalogue.verdict(code, flow, variant);
                 let source = if word == Said::Interrupted { Outcome::Interrupt } else { Outcome::Failure };
                 verdict.map_or(source, |verdict| verdict.outcome)
             }
