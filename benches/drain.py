@@ -49,23 +49,24 @@ def ours(run, output=None):
         first = last = None
         deadline = time.time() + 120
         while time.time() < deadline:
+            # A look costs both sides processor time that the bare loop does not pay, so it is taken rarely; when the last
+            # message was counted, the service itself says.
+            time.sleep(0.1)
             try:
                 text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
             except OSError:
-                time.sleep(0.01)
                 continue
             done = sum(samples(text, "aadstream_messages_processed_total").values())
-            if output and done == total:
-                forwarded = sum(samples(text, "aadstream_events_forwarded_total").values())
-                if forwarded < sum(truth["codes"].values()):
-                    time.sleep(0.005)
-                    continue
             if done and first is None:
-                first, first_done = time.perf_counter(), done
-            if done == total:
-                last = time.perf_counter()
+                first, first_done = time.time(), done
+            if done < total:
+                continue
+            if not output:
+                last = max(samples(text, "aadstream_last_progress_timestamp_seconds").values())
+            elif sum(samples(text, "aadstream_events_forwarded_total").values()) >= sum(truth["codes"].values()):
+                last = time.time()
+            if last:
                 break
-            time.sleep(0.005)
         assert last, f"{done} of {total} messages after two minutes"
         # The tables of one scrape are read one after another: only the next one has the last batch in all of them.
         text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
