@@ -151,7 +151,7 @@ impl<'a> Fields<'a> {
     fn read(&mut self, place: Place, raw: Raw<'a>, depth: u32) -> Result<(), Fault> {
         match raw.read()? {
             _ if depth == 0 => {}
-            Value::Object(members) => self.members(place, members, depth - 1)?,
+            Value::Object(mut members) => self.members(place, &mut members, depth - 1)?,
             Value::Array(mut elements) => {
                 while let Some(element) = elements.next()? {
                     self.read(place, element, depth - 1)?;
@@ -163,9 +163,19 @@ impl<'a> Fields<'a> {
         Ok(())
     }
 
-    fn members(&mut self, place: Place, mut members: Members<'a>, depth: u32) -> Result<(), Fault> {
-        while let Some((key, raw)) = members.next()? {
-            match slot(place, &key) {
+    fn members(&mut self, place: Place, members: &mut Members<'a>, depth: u32) -> Result<(), Fault> {
+        while let Some(key) = members.next_key()? {
+            let slot = slot(place, &key);
+            if let Slot::Nested(place) = slot
+                && depth > 0
+                && let Some(mut inner) = members.enter()
+            {
+                self.members(place, &mut inner, depth - 1)?;
+                members.leave(&inner);
+                continue;
+            }
+            let raw = members.value()?;
+            match slot {
                 Slot::Ignore => {}
                 Slot::Text(text) => {
                     if let Some(value) = into_text(raw.read()?) {

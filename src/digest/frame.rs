@@ -7,6 +7,8 @@
 use memchr::{memchr, memmem};
 
 use super::resume::{self, Checked, Place, Resume};
+use super::scan::triples;
+use super::simd::Hints;
 use super::structure::{Walk, Walker};
 use crate::terms::Reason;
 use member::{is_envelope_key, note};
@@ -38,6 +40,21 @@ pub struct Sketch<'a> {
     pub odd: bool,
     /// Nested deeper than any log.
     pub is_deep: bool,
+    /// Where it may spell something, counted as `start` is.
+    hints: Hints,
+    /// Where it starts in the bytes that are framed.
+    start: usize,
+    /// Hints up to here were taken.
+    hinted: usize,
+}
+
+impl Sketch<'_> {
+    /// The places in `bytes`, which are the record, where it may spell something.
+    pub fn hints(&self, bytes: &[u8]) -> impl Iterator<Item = usize> {
+        let known = self.hints.all();
+        let sought = known.is_none().then(|| triples(bytes));
+        known.into_iter().flatten().map(|at| at - self.start).chain(sought.into_iter().flatten())
+    }
 }
 
 /// Takes the pieces in the order of the input.
@@ -317,7 +334,7 @@ impl<'a, 'r, R: Receiver> Framer<'a, 'r, R> {
         is_envelope: bool,
     ) -> Option<Object<'a>> {
         let bytes = self.bytes;
-        let mut sketch = Sketch::default();
+        let mut sketch = Sketch { start: at - 1, hinted: at, ..Sketch::default() };
         at = skip_blank(bytes, at);
         if bytes.get(at) == Some(&b'}') {
             return Some(Object::Record { end: at + 1, sketch });
@@ -346,7 +363,10 @@ impl<'a, 'r, R: Receiver> Framer<'a, 'r, R> {
             at = skip_blank(bytes, at + value.len());
             match *bytes.get(at)? {
                 b',' => at = skip_blank(bytes, at + 1),
-                b'}' => return Some(Object::Record { end: at + 1, sketch }),
+                b'}' => {
+                    sketch.hints.add_range(bytes, sketch.hinted, at);
+                    return Some(Object::Record { end: at + 1, sketch });
+                }
                 _ => return None,
             }
         }
@@ -375,7 +395,10 @@ impl<'a, 'r, R: Receiver> Framer<'a, 'r, R> {
             }
             b'{' | b'[' => {
                 let mut walker = Walker::default();
-                let Walk::Closed(length) = walker.feed(&bytes[at..]) else { return None };
+                sketch.hints.add_range(bytes, sketch.hinted, at);
+                let walk = walker.feed_hinting(bytes, at, &mut sketch.hints);
+                let Walk::Closed(length) = walk else { return None };
+                sketch.hinted = at + length;
                 let value = &bytes[at..at + length];
                 sketch.odd |= walker.control_in_string;
                 sketch.is_deep |= walker.is_deep;
@@ -477,10 +500,15 @@ mod tests {
     struct Pieces(Vec<String>);
 
     impl Receiver for Pieces {
-        fn record(&mut self, bytes: &[u8], _: &Sketch<'_>, ids: &EnvelopeIds<'_>) -> bool {
+        fn record(&mut self, bytes: &[u8], sketch: &Sketch<'_>, ids: &EnvelopeIds<'_>) -> bool {
             if !is_json(bytes) {
                 return false;
             }
+            let mut hints: Vec<usize> = sketch.hints(bytes).filter(|at| at + 3 <= bytes.len()).collect();
+            // What stands in the last block of a nested value is seen again behind it.
+            hints.sort_unstable();
+            hints.dedup();
+            assert_eq!(hints, triples(bytes).collect::<Vec<_>>(), "{}", String::from_utf8_lossy(bytes));
             let ids = ids.dataset_id.map(|dataset| format!("@{dataset}")).unwrap_or_default();
             self.0.push(format!("R{ids} {}", String::from_utf8_lossy(bytes)));
             true
@@ -513,6 +541,19 @@ mod tests {
         check(r#"{"workspaceId":"w","datasetId":"d","refreshes":[{"a":1}]}"#, Whole, &[r#"R@d {"a":1}"#]);
         check(r#"{"refreshes":[{"a":1}],"datasetId":"d"}"#, Whole, &[r#"R@d {"a":1}"#]);
         check(r#"[{"records":[{"a":1}]}]"#, Whole, &[r#"R {"a":1}"#]);
+    }
+
+    #[test]
+    fn hints_of_a_record_are_found_in_and_around_nested_values() {
+        for (length, word) in [(0, "aadsts"), (1, "cod"), (61, "AAD"), (62, "Code"), (63, "aad"), (64, "cod")]
+        {
+            let pad = "x".repeat(length);
+            let nested = format!(r#"{{"{pad}{word}":["{pad}{word}",{{}}],"{word}":"{pad}"}}"#);
+            let some = format!(r#"{{"{word}":"{pad}{word}","n":{nested},"m":{nested},"{pad}":"{word}"}}"#);
+            let many = format!(r#"{{"m":{nested},"n":{nested},"o":{nested},"p":{nested},"q":{nested}}}"#);
+            let text = format!("{some}{many}{some}");
+            check(&text, Entries::Whole, &[&format!("R {some}"), &format!("R {many}"), &format!("R {some}")]);
+        }
     }
 
     #[test]

@@ -123,7 +123,7 @@ impl<'m, 'd> Pieces<'m, 'd> {
         if bytes.len() <= UNPARSED_BYTES
             && let Some(category) = plain_success(sketch)
             && !self.middle.options.dedupe_sign_ins
-            && !Scanner::needs_parse(bytes)
+            && !Scanner::needs_parse(bytes, sketch.hints(bytes))
         {
             self.used += 1;
             self.position.index += 1;

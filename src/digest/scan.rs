@@ -159,20 +159,25 @@ impl Scanner {
 
     /// Whether a sign-in record that says success at its first level must be parsed all the same: it spells a code of
     /// Entra's, or an `errorCode` in it is not plainly zero. Power BI's names do not occur in sign-ins.
-    pub fn needs_parse(bytes: &[u8]) -> bool {
-        const ERROR: usize = "error".len();
-        let mut from = 0;
-        while let Some(at) = next_triple(bytes, from) {
-            from = at + 1;
-            let is_key = at.checked_sub(ERROR).is_some_and(|start| has_word(bytes, start, b"errorcode"));
-            if is_key && !is_zero_member(&bytes[at + "code".len()..])
+    /// `hints` are the places to look at, as [`triples`] gives them.
+    pub fn needs_parse(bytes: &[u8], mut hints: impl Iterator<Item = usize>) -> bool {
+        hints.any(|at| {
+            let is_key =
+                at.checked_sub("error".len()).is_some_and(|start| has_word(bytes, start, b"errorcode"));
+            is_key && !is_zero_member(&bytes[at + "code".len()..])
                 || PREFIXES.iter().any(|prefix| has_word(bytes, at, prefix))
-            {
-                return true;
-            }
-        }
-        false
+        })
     }
+}
+
+/// Every place in `bytes` where a code may be spelled.
+pub fn triples(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let at = next_triple(bytes, from)?;
+        from = at + 1;
+        Some(at)
+    })
 }
 
 const PREFIXES: [&[u8]; 2] = [b"aadsts", b"aadb2c"];
@@ -545,7 +550,7 @@ mod tests {
             (r#"{"x":"aAdStS50126"}"#, true),
             (r#"{"x":"plain"}"#, false),
         ] {
-            assert_eq!(Scanner::needs_parse(text.as_bytes()), needed, "{text}");
+            assert_eq!(Scanner::needs_parse(text.as_bytes(), triples(text.as_bytes())), needed, "{text}");
         }
     }
 }

@@ -22,8 +22,9 @@ pub struct Masks {
     pub control: u64,
 }
 
-/// Walks with the widest instructions that this processor has.
-pub fn walk(walker: &mut Walker, bytes: &[u8]) -> Walk {
+/// Walks with the widest instructions that this processor has. Hints, if somebody wants them, are counted from the given
+/// number on.
+pub fn walk(walker: &mut Walker, bytes: &[u8], hints: Option<(usize, &mut Hints)>) -> Walk {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512bw")
@@ -32,7 +33,7 @@ pub fn walk(walker: &mut Walker, bytes: &[u8]) -> Walk {
             && is_x86_feature_detected!("pclmulqdq")
         {
             // SAFETY: the function needs these instructions, and the processor was just asked for them.
-            return unsafe { walk_avx512(walker, bytes) };
+            return unsafe { walk_avx512(walker, bytes, hints) };
         }
         if is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("bmi1")
@@ -40,25 +41,51 @@ pub fn walk(walker: &mut Walker, bytes: &[u8]) -> Walk {
             && is_x86_feature_detected!("pclmulqdq")
         {
             // SAFETY: the function needs these instructions, and the processor was just asked for them.
-            return unsafe { walk_avx2(walker, bytes) };
+            return unsafe { walk_avx2(walker, bytes, hints) };
         }
-        // SAFETY: SSE2 is part of every x86-64 processor.
-        walker.walk(bytes, |block| unsafe { sse2(block) }, prefix_xor)
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    walker.walk(bytes, plain, prefix_xor)
+    match hints {
+        None => walker.walk(bytes, portable, prefix_xor, |_, _| {}),
+        Some((start, hints)) => walker
+            .walk(bytes, portable, prefix_xor, |places, at| hints.add(start + at, plain_triples(places))),
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512bw,bmi1,popcnt,pclmulqdq")]
-fn walk_avx512(walker: &mut Walker, bytes: &[u8]) -> Walk {
-    walker.walk(bytes, |block| avx512(block), |quotes| carryless(quotes))
+fn walk_avx512(walker: &mut Walker, bytes: &[u8], hints: Option<(usize, &mut Hints)>) -> Walk {
+    match hints {
+        None => walker.walk(bytes, |block| avx512(block), |quotes| carryless(quotes), |_, _| {}),
+        Some((start, hints)) => walker.walk(
+            bytes,
+            |block| avx512(block),
+            |quotes| carryless(quotes),
+            |places, at| hints.add(start + at, avx512_triples(places)),
+        ),
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,bmi1,popcnt,pclmulqdq")]
-fn walk_avx2(walker: &mut Walker, bytes: &[u8]) -> Walk {
-    walker.walk(bytes, |block| avx2(block), |quotes| carryless(quotes))
+fn walk_avx2(walker: &mut Walker, bytes: &[u8], hints: Option<(usize, &mut Hints)>) -> Walk {
+    match hints {
+        None => walker.walk(bytes, |block| avx2(block), |quotes| carryless(quotes), |_, _| {}),
+        Some((start, hints)) => walker.walk(
+            bytes,
+            |block| avx2(block),
+            |quotes| carryless(quotes),
+            |places, at| hints.add(start + at, avx2_triples(places)),
+        ),
+    }
+}
+
+/// The masks of a processor without wide vectors.
+fn portable(block: &[u8; BLOCK]) -> Masks {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE2 is part of every x86-64 processor.
+    return unsafe { sse2(block) };
+    #[cfg(not(target_arch = "x86_64"))]
+    plain(block)
 }
 
 /// [`prefix_xor`] in one instruction: a multiplication by all ones without carries.
@@ -75,8 +102,48 @@ fn carryless(quotes: u64) -> u64 {
 /// `AADSTS`, in `AADB2C`, and in `errorCode`. They are rare elsewhere.
 const TRIPLES: [&[u8; 3]; 2] = [b"aad", b"cod"];
 
-/// The next place from `at` on where one of [`TRIPLES`] begins. Bytes that differ from letters in one bit may be taken for
-/// them.
+/// A block, and the two bytes behind it that a triple in it may need.
+pub type Places = [u8; BLOCK + 2];
+
+/// Places of one record where one of [`TRIPLES`] begins. Bytes that differ from letters in one bit may be taken for them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hints {
+    places: [u32; HINTS],
+    count: usize,
+}
+
+/// Hints that are held. A record with more is searched by itself.
+const HINTS: usize = 14;
+
+impl Hints {
+    /// Adds the places in `bits`, of which the first one is `start`.
+    #[inline]
+    fn add(&mut self, start: usize, mut bits: u64) {
+        while bits != 0 {
+            if let Some(place) = self.places.get_mut(self.count) {
+                *place = u32::try_from(start + bits.trailing_zeros() as usize).unwrap_or(u32::MAX);
+            }
+            self.count += 1;
+            bits &= bits - 1;
+        }
+    }
+
+    /// Adds the places in `bytes` from `start` to `end`.
+    pub fn add_range(&mut self, bytes: &[u8], start: usize, end: usize) {
+        let mut from = start;
+        while let Some(at) = next_triple(&bytes[..end], from) {
+            self.add(at, 1);
+            from = at + 1;
+        }
+    }
+
+    /// All of them; `None` if there were too many.
+    pub fn all(&self) -> Option<impl Iterator<Item = usize>> {
+        Some(self.places.get(..self.count)?.iter().map(|place| *place as usize))
+    }
+}
+
+/// The next place from `at` on where one of [`TRIPLES`] begins.
 #[inline]
 pub fn next_triple(bytes: &[u8], mut at: usize) -> Option<usize> {
     #[cfg(target_arch = "x86_64")]
@@ -93,31 +160,19 @@ pub fn next_triple(bytes: &[u8], mut at: usize) -> Option<usize> {
             Err(end) => at = end,
         }
     }
-    let fold = |byte: u8| byte | 0x20;
-    let is_triple = |three: &[u8]| {
-        TRIPLES.iter().any(|triple| three.iter().map(|byte| fold(*byte)).eq(triple.iter().copied()))
-    };
     bytes.get(at..)?.windows(3).position(is_triple).map(|offset| at + offset)
+}
+
+fn is_triple(three: &[u8]) -> bool {
+    TRIPLES.iter().any(|triple| three.iter().map(|byte| byte | 0x20).eq(triple.iter().copied()))
 }
 
 /// The same, 64 places at a time; else the place up to which there is none.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512bw,bmi1")]
-#[expect(clippy::cast_possible_wrap, reason = "bytes are compared bit by bit")]
 fn next_triple_avx512(bytes: &[u8], mut at: usize) -> Result<usize, usize> {
-    use std::arch::x86_64::{
-        __m512i, _mm512_cmpeq_epi8_mask, _mm512_loadu_si512, _mm512_or_si512, _mm512_set1_epi8,
-    };
     while let Some(places) = bytes.get(at..at + BLOCK + 2) {
-        let folded = |offset: usize| {
-            // SAFETY: 64 bytes from `offset`, at most 2, on are inside the 66 places; the load needs no alignment.
-            let bytes = unsafe { _mm512_loadu_si512(places.as_ptr().add(offset).cast()) };
-            _mm512_or_si512(bytes, _mm512_set1_epi8(0x20))
-        };
-        let is = |bytes: __m512i, byte: u8| _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(byte as i8));
-        let (first, second, third) = (folded(0), folded(1), folded(2));
-        let (aa, co) = (is(first, b'a') & is(second, b'a'), is(first, b'c') & is(second, b'o'));
-        let hits = (aa | co) & is(third, b'd');
+        let hits = avx512_triples(places.try_into().expect("the slice has the length of the places"));
         if hits != 0 {
             return Ok(at + hits.trailing_zeros() as usize);
         }
@@ -126,39 +181,75 @@ fn next_triple_avx512(bytes: &[u8], mut at: usize) -> Result<usize, usize> {
     Err(at)
 }
 
-/// The same, 32 places at a time.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,bmi1")]
+fn next_triple_avx2(bytes: &[u8], mut at: usize) -> Result<usize, usize> {
+    while let Some(places) = bytes.get(at..at + BLOCK + 2) {
+        let hits = avx2_triples(places.try_into().expect("the slice has the length of the places"));
+        if hits != 0 {
+            return Ok(at + hits.trailing_zeros() as usize);
+        }
+        at += BLOCK;
+    }
+    Err(at)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512bw")]
+#[inline]
+#[expect(clippy::cast_possible_wrap, reason = "bytes are compared bit by bit")]
+fn avx512_triples(places: &Places) -> u64 {
+    use std::arch::x86_64::{
+        __m512i, _mm512_cmpeq_epi8_mask, _mm512_loadu_si512, _mm512_mask_cmpeq_epi8_mask, _mm512_or_si512,
+        _mm512_set1_epi8,
+    };
+    let folded = |offset: usize| {
+        // SAFETY: 64 bytes from `offset`, at most 2, on are inside the 66 places; the load needs no alignment.
+        let bytes = unsafe { _mm512_loadu_si512(places.as_ptr().add(offset).cast()) };
+        _mm512_or_si512(bytes, _mm512_set1_epi8(0x20))
+    };
+    let all = |byte: u8| _mm512_set1_epi8(byte as i8);
+    let and = |hits: u64, bytes: __m512i, byte: u8| _mm512_mask_cmpeq_epi8_mask(hits, bytes, all(byte));
+    let (first, second, third) = (folded(0), folded(1), folded(2));
+    let d = _mm512_cmpeq_epi8_mask(third, all(b'd'));
+    and(and(d, first, b'a'), second, b'a') | and(and(d, first, b'c'), second, b'o')
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+#[inline]
 #[expect(
     clippy::cast_possible_wrap,
     clippy::cast_sign_loss,
     clippy::cast_ptr_alignment,
     reason = "bytes are compared bit by bit; the loads need no alignment"
 )]
-fn next_triple_avx2(bytes: &[u8], mut at: usize) -> Result<usize, usize> {
+fn avx2_triples(places: &Places) -> u64 {
     use std::arch::x86_64::{
         __m256i, _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_movemask_epi8,
         _mm256_or_si256, _mm256_set1_epi8,
     };
     const LANE: usize = 32;
-    while let Some(places) = bytes.get(at..at + LANE + 2) {
+    let mut hits = 0;
+    for lane in 0..BLOCK / LANE {
         let folded = |offset: usize| {
-            // SAFETY: 32 bytes from `offset`, at most 2, on are inside the 34 places; the load needs no alignment.
-            let bytes = unsafe { _mm256_loadu_si256(places.as_ptr().add(offset).cast::<__m256i>()) };
+            // SAFETY: 32 bytes from at most 34 on are inside the 66 places; the load needs no alignment.
+            let bytes =
+                unsafe { _mm256_loadu_si256(places.as_ptr().add(lane * LANE + offset).cast::<__m256i>()) };
             _mm256_or_si256(bytes, _mm256_set1_epi8(0x20))
         };
         let is = |bytes: __m256i, byte: u8| _mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(byte as i8));
         let (first, second, third) = (folded(0), folded(1), folded(2));
         let aa = _mm256_and_si256(is(first, b'a'), is(second, b'a'));
         let co = _mm256_and_si256(is(first, b'c'), is(second, b'o'));
-        let hits = _mm256_and_si256(_mm256_or_si256(aa, co), is(third, b'd'));
-        let hits = _mm256_movemask_epi8(hits) as u32;
-        if hits != 0 {
-            return Ok(at + hits.trailing_zeros() as usize);
-        }
-        at += LANE;
+        let found = _mm256_and_si256(_mm256_or_si256(aa, co), is(third, b'd'));
+        hits |= u64::from(_mm256_movemask_epi8(found) as u32) << (lane * LANE);
     }
-    Err(at)
+    hits
+}
+
+fn plain_triples(places: &Places) -> u64 {
+    places.windows(3).enumerate().fold(0, |bits, (at, three)| bits | u64::from(is_triple(three)) << at)
 }
 
 /// Where a string stops being plain.

@@ -4,7 +4,7 @@
 //! 64 bytes at a time into bit masks: quotes, backslashes, brackets. It knows strings, escapes and depth, and
 //! nothing else of JSON's grammar; whoever needs the content parses it.
 
-use super::simd::{self, BLOCK, Masks};
+use super::simd::{self, BLOCK, Hints, Masks, Places};
 
 /// What the walker says about the bytes it was given.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -43,7 +43,12 @@ impl Walker {
 
     /// Walks on over `bytes`; the first bytes ever fed must open the value with `{` or `[`.
     pub fn feed(&mut self, bytes: &[u8]) -> Walk {
-        simd::walk(self, bytes)
+        simd::walk(self, bytes, None)
+    }
+
+    /// The same, and on the way notes in `hints` where the bytes from `at` on may spell something.
+    pub fn feed_hinting(&mut self, bytes: &[u8], at: usize, hints: &mut Hints) -> Walk {
+        simd::walk(self, &bytes[at..], Some((at, hints)))
     }
 
     /// The walk itself, for whatever instructions make the masks; inlined into a function that may use them.
@@ -54,28 +59,34 @@ impl Walker {
         bytes: &[u8],
         masks: impl Fn(&[u8; BLOCK]) -> Masks,
         inside: impl Fn(u64) -> u64,
+        mut note: impl FnMut(&Places, usize),
     ) -> Walk {
-        let mut blocks = bytes.chunks_exact(BLOCK);
         let mut base = 0;
-        for block in &mut blocks {
-            let block: &[u8; BLOCK] = block.try_into().expect("chunks_exact gives whole blocks");
+        while let Some(places) = bytes.get(base..base + BLOCK + 2) {
+            let places: &Places = places.try_into().expect("the slice has the length of the places");
+            note(places, base);
+            let block = places.first_chunk().expect("places are a block and two bytes");
             match self.step(bytes, base, &masks(block), u64::MAX, &inside) {
                 Walk::Open => base += BLOCK,
                 done => return done,
             }
         }
-        let rest = blocks.remainder();
-        if rest.is_empty() {
-            return Walk::Open;
+        while base < bytes.len() {
+            let rest = &bytes[base..];
+            let mut places = [b' '; BLOCK + 2];
+            places[..rest.len()].copy_from_slice(rest);
+            note(&places, base);
+            let block = places.first_chunk().expect("places are a block and two bytes");
+            let valid = below(rest.len());
+            match self.step(bytes, base, &masks(block), valid, &inside) {
+                Walk::Open => base += BLOCK,
+                done => return done,
+            }
+            if rest.len() < BLOCK && self.escaped != 0 && rest.last() != Some(&b'\\') {
+                self.escaped = 0;
+            }
         }
-        let mut block = [b' '; BLOCK];
-        block[..rest.len()].copy_from_slice(rest);
-        let valid = (1u64 << rest.len()) - 1;
-        let walk = self.step(bytes, base, &masks(&block), valid, &inside);
-        if self.escaped != 0 && rest.last() != Some(&b'\\') {
-            self.escaped = 0;
-        }
-        walk
+        Walk::Open
     }
 
     #[inline(always)]

@@ -77,7 +77,7 @@ fn whole<'a>(number: &serde_json::Number) -> Value<'a> {
     number.as_u64().or_else(of_float).map_or(Value::Unreadable, Value::Number)
 }
 
-/// Members in the order of the text.
+/// Members in the order of the text. Behind each key its value must be taken, skipped or entered.
 pub struct Members<'a> {
     text: &'a str,
     at: usize,
@@ -85,7 +85,8 @@ pub struct Members<'a> {
 }
 
 impl<'a> Members<'a> {
-    pub fn next(&mut self) -> Result<Option<(Cow<'a, str>, Raw<'a>)>, Fault> {
+    /// The next key; `None` behind the last one.
+    pub fn next_key(&mut self) -> Result<Option<Cow<'a, str>>, Fault> {
         if !separated(self.text, &mut self.at, &mut self.is_first, b'}')? {
             return Ok(None);
         }
@@ -94,10 +95,25 @@ impl<'a> Members<'a> {
         if self.text.as_bytes().get(colon) != Some(&b':') {
             return Err(Fault);
         }
-        let start = skip_blank(self.text.as_bytes(), colon + 1);
-        let value = raw(self.text, start)?;
-        self.at = start + value.text.len();
-        Ok(Some((key.content()?, value)))
+        self.at = skip_blank(self.text.as_bytes(), colon + 1);
+        Ok(Some(key.content()?))
+    }
+
+    pub fn value(&mut self) -> Result<Raw<'a>, Fault> {
+        let value = raw(self.text, self.at)?;
+        self.at += value.text.len();
+        Ok(value)
+    }
+
+    /// The members of the object that is the value, if it is one. Give them back to [`Self::leave`] when all were read:
+    /// so the object need not be walked over to find its end first.
+    pub fn enter(&self) -> Option<Self> {
+        let is_object = self.text.as_bytes().get(self.at) == Some(&b'{');
+        is_object.then_some(Self { text: self.text, at: self.at + 1, is_first: true })
+    }
+
+    pub const fn leave(&mut self, inner: &Self) {
+        self.at = inner.at + 1;
     }
 }
 
@@ -184,8 +200,8 @@ mod tests {
             Value::Text(text) => text.into(),
             Value::Object(mut members) => {
                 let mut object = serde_json::Map::new();
-                while let Some((key, value)) = members.next()? {
-                    object.insert(key.into_owned(), value_of(value)?);
+                while let Some(key) = members.next_key()? {
+                    object.insert(key.into_owned(), value_of(members.value()?)?);
                 }
                 object.into()
             }
