@@ -8,6 +8,7 @@ forwarding the last is the one whose events are acknowledged.
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import statistics
@@ -86,6 +87,78 @@ def ours(run, output=None):
         service.wait(20)
 
 
+def children():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def measured(*command):
+    """Seconds, processor seconds and output of a program that ends by itself."""
+    cpu, start = children(), time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{command[0]} failed: {done.stderr.strip()}")
+    return time.perf_counter() - start, children() - cpu, done.stdout
+
+
+def kcat():
+    command = ["kcat", "-C", "-b", brokers, "-t", topic, "-o", "beginning", "-c", str(total), "-q", "-f", "%o\\n"]
+    seconds, cpu, output = measured(*command)
+    assert output.count("\n") == total, f"kcat read {output.count(chr(10))} of {total}"
+    return seconds, cpu
+
+
+def perf():
+    jars = os.environ["AADSTREAM_KAFKA_JARS"]
+    command = ["java", "-Xmx512m", "-cp", f"{jars}/*", "org.apache.kafka.tools.ConsumerPerformance", "--bootstrap-server", brokers]
+    _, cpu, output = measured(*command, "--topic", topic, "--messages", str(total), "--group", f"perf-{time.time()}", "--timeout", "60000")
+    header, row = ([cell.strip() for cell in line.split(",")] for line in output.strip().splitlines()[-2:])
+    row = dict(zip(header, row))
+    assert int(row["data.consumed.in.nMsg"]) >= total, row
+    # Without the seconds that joining the group takes.
+    return float(row["fetch.time.ms"]) / 1000, cpu
+
+
+def rsyslogd():
+    """Counts codes as we do; its counters come once a second, so the time is right to a second."""
+    stats, host = f"{folder}/rsyslog.json", brokers
+    config = f"""module(load="impstats" interval="1" format="json" resetCounters="off" log.file="{stats}" log.syslog="off")
+module(load="imkafka")
+dyn_stats(name="aadsts" resettable="off" maxCardinality="5000" unusedMetricLife="86400")
+ruleset(name="count" queue.type="LinkedList" queue.size="200000" queue.dequeueBatchSize="4096" queue.workerThreads="1") {{
+  if $msg contains "AADSTS" then {{
+    set $.code = re_extract($msg, "AADSTS([0-9]{{4,7}})", 0, 1, "");
+    if $.code != "" then {{ set $.rc = dyn_inc("aadsts", $.code); }}
+  }}
+}}
+input(type="imkafka" topic="{topic}" broker=["{host}"] consumergroup="rsyslog-{time.time()}" ruleset="count"
+  confParam=["auto.offset.reset=earliest", "fetch.wait.max.ms=100", "queued.max.messages.kbytes=65536"])
+*.* action(type="omfile" file="/dev/null")
+"""
+    open(f"{folder}/rsyslog.conf", "w").write("global(maxMessageSize=\"1m\" workDirectory=\"" + folder + "\")\n" + config)
+    if os.path.exists(stats):
+        os.remove(stats)
+    service = subprocess.Popen(["rsyslogd", "-n", "-f", f"{folder}/rsyslog.conf", "-i", f"{folder}/rsyslog.pid"])
+    try:
+        first, deadline = None, time.time() + 300
+        while time.time() < deadline:
+            time.sleep(0.1)
+            rows = open(stats).read().splitlines() if os.path.exists(stats) else []
+            rows = [row[row.index("{"):] for row in rows if '"aadsts"' in row and '"values"' in row]
+            counted = sum(json.loads(rows[-1])["values"].values()) if rows else 0
+            if counted and first is None:
+                # What the first row holds was read in the second before it.
+                first = time.perf_counter() - 1
+            if counted >= truth["failures"]:
+                assert counted == truth["failures"], f"rsyslog counted {counted}, the truth is {truth['failures']}"
+                stat = open(f"/proc/{service.pid}/stat").read().rsplit(") ", 1)[1].split()
+                return time.perf_counter() - first, (int(stat[11]) + int(stat[12])) / TICKS
+        sys.exit(f"rsyslog counted {counted} of {truth['failures']} in five minutes")
+    finally:
+        service.terminate()
+        service.wait(20)
+
+
 bare(), ours("warm")
 rows = [(bare(), ours(run), ours(run, f"{topic}-events")) for run in range(pairs)]
 size = rows[0][0][2]
@@ -98,4 +171,9 @@ for name, at in [("aadstream", 1), ("forwarding", 2)]:
         f"CPU {statistics.median(cpu):.2f} x the loop's, peak {max(row[at][2] for row in rows)} MiB",
         end="",
     )
+for peer in os.environ.get("PEERS", "").split():
+    times = [{"kcat": kcat, "perf": perf, "rsyslogd": rsyslogd}[peer]() for _ in range(min(pairs, 3))]
+    rate = statistics.median(seconds for seconds, _ in times) / statistics.median(row[1][0] for row in rows)
+    cpu = statistics.median(cpu for _, cpu in times) / statistics.median(row[1][1] for row in rows)
+    print(f"; {peer} takes {rate:.2f} x our time and {cpu:.2f} x our CPU", end="", flush=True)
 print()
