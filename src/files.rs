@@ -3,16 +3,15 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
 use encoding_rs_io::DecodeReaderBytesBuilder;
-use flate2::bufread::MultiGzDecoder;
 use walkdir::WalkDir;
 
 use crate::digest::frame::EnvelopeIds;
-use crate::digest::unpack::{HALF_CHARACTER, is_gzip, is_zstd};
+use crate::digest::unpack::{Gzip, HALF_CHARACTER, is_gzip, is_zstd};
 use crate::digest::{Digest, Framing, Input, Middle, Position};
 use crate::terms::Reason;
 use feed::Piece;
@@ -82,6 +81,18 @@ pub struct Progress {
     pub packed: AtomicU64,
     /// Of logs, once unpacked.
     pub plain: AtomicU64,
+    warnings: Mutex<Vec<String>>,
+}
+
+impl Progress {
+    fn warn(&self, warning: String) {
+        self.warnings.lock().expect("no code panics while it holds this lock").push(warning);
+    }
+
+    /// What was odd about the files, but no reason to stop.
+    pub fn take_warnings(&self) -> Vec<String> {
+        std::mem::take(&mut *self.warnings.lock().expect("no code panics while it holds this lock"))
+    }
 }
 
 /// Opens a source as plain text: gzip and zstd are told by their first bytes, UTF-16 by its mark.
@@ -96,7 +107,9 @@ pub fn open(source: &Source, progress: &Arc<Progress>) -> anyhow::Result<Box<dyn
     let packed = Counted { inner: raw, progress: Arc::clone(progress), count: |progress| &progress.packed };
     let (head, packed) = peek(packed).with_context(|| format!("cannot read {}", source.name()))?;
     let plain: Box<dyn Read + Send> = if is_gzip(&head) {
-        Box::new(MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, packed)))
+        let (progress, name) = (Arc::clone(progress), source.name());
+        let warn = move || progress.warn(format!("{name}: trailing garbage ignored"));
+        Box::new(Gzip::new(BufReader::with_capacity(BUFFER_BYTES, packed), warn))
     } else if is_zstd(&head) {
         Box::new(zstd::Decoder::new(packed).with_context(|| format!("cannot unpack {}", source.name()))?)
     } else {

@@ -79,9 +79,6 @@ impl Default for MetricsOptions {
     }
 }
 
-/// How a series that nothing was counted in yet comes into a table.
-type Declare = fn(&Table, &dyn Fn(&mut Key));
-
 /// The metrics of one service.
 pub struct Metrics {
     families: Families,
@@ -113,7 +110,7 @@ impl Metrics {
             datasets: Seats::new(families::DATASETS),
             text_bytes: AtomicUsize::new(0),
         };
-        metrics.declare_codes(catalogue, Table::declare);
+        metrics.declare_codes(catalogue);
         metrics.declare_closed_sets();
         metrics
     }
@@ -121,7 +118,7 @@ impl Metrics {
     /// Takes the series of another catalogue: what is new in it stands at 0 and is held there like any late series, what
     /// was counted stays, and every code is described as this catalogue does.
     pub fn adopt(&self, catalogue: &Catalogue) {
-        self.declare_codes(catalogue, |table, write| table.add(write, 0));
+        self.declare_codes(catalogue);
         self.families.rules_reloads.inc();
         self.families.rules_last_reload_successful.set(1);
     }
@@ -132,7 +129,7 @@ impl Metrics {
         self.families.rules_last_reload_successful.set(0);
     }
 
-    fn declare_codes(&self, catalogue: &Catalogue, declare: Declare) {
+    fn declare_codes(&self, catalogue: &Catalogue) {
         let families = &self.families;
         *self.known.write().expect("no code panics while it holds this lock") =
             catalogue.rules().map(|rule| rule.code).collect();
@@ -141,18 +138,18 @@ impl Metrics {
                 || std::iter::once(None).chain(rule.variants.iter().map(|variant| Some(variant.name)));
             for (flow, variant) in rule.flows.iter().flat_map(|flow| names().map(move |name| (*flow, name))) {
                 if let Some(verdict) = catalogue.verdict(rule.code, flow, variant) {
-                    declare(&families.events, &|key| event_key(key, rule.code, flow, verdict));
+                    families.events.declare(&|key| event_key(key, rule.code, flow, verdict));
                 }
             }
-            declare(&families.mentions, &|key| _ = key.code(rule.code));
+            families.mentions.declare(&|key| _ = key.code(rule.code));
         }
         for flow in Flow::ALL {
-            declare(&families.events, &|key| event_key(key, Code::Unknown, *flow, Verdict::UNKNOWN));
+            families.events.declare(&|key| event_key(key, Code::Unknown, *flow, Verdict::UNKNOWN));
             if *flow != Flow::Text {
-                declare(&families.events, &|key| event_key(key, Code::None, *flow, without_code(*flow)));
+                families.events.declare(&|key| event_key(key, Code::None, *flow, without_code(*flow)));
             }
         }
-        declare(&families.mentions, &|key| _ = key.code(Code::Unknown));
+        families.mentions.declare(&|key| _ = key.code(Code::Unknown));
         for (origin, count) in
             [("embedded", catalogue.embedded_count()), ("override", catalogue.override_count())]
         {

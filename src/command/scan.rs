@@ -46,6 +46,7 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<Exit> {
         }
     };
     scan.progress.finish_and_clear();
+    scan.read.take_warnings().iter().for_each(|warning| terminal::remark(&format!("aadstream: {warning}")));
     // What stands between records, and what was only scanned raw, is of the files too.
     tally.bytes = scan.read.plain.load(Ordering::Relaxed);
     let report = Report::new(sources.len() as u64, tally, &catalogue);

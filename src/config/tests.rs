@@ -82,6 +82,20 @@ fn every_problem_is_reported_with_its_line() {
 }
 
 #[test]
+fn every_bad_broker_and_topic_is_named() {
+    check_problems(
+        "[kafka]\nbrokers = \"a,b:x,c:9092\"\ntopics = [\"^sig[\", \"^sign.*\", \"in valid\", \"^x(\"]\n",
+        &[],
+        &[
+            "a.toml:2: cannot use `kafka.brokers`: expected host:port, such as \"kafka:9092\", found `a`, `b:x`",
+            "a.toml:3: cannot use `kafka.topics`: the pattern `^sig[` is no regular expression; `in valid` is no \
+             topic: names have at most 249 of the letters A-Z a-z 0-9 . _ -, patterns begin with ^; the pattern \
+             `^x(` is no regular expression",
+        ],
+    );
+}
+
+#[test]
 fn a_broken_file_is_told_only_where_it_is_broken() {
     check_problems(
         "[kafka]\nbrokers = \ntopic = 1\n",

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Start;
+use super::kafka::is_pattern;
 use super::read::{optional, text, texts};
 use super::source::Value;
 use crate::catalogue::problem::did_you_mean;
@@ -22,13 +23,14 @@ pub(super) fn brokers(value: Value) -> Result<String, String> {
         Value::List(_) => texts(value)?.join(","),
         value => text(value)?,
     };
-    let mut brokers = Vec::new();
-    for broker in list.split(',').map(str::trim).filter(|broker| !broker.is_empty()) {
-        let address = broker.split_once("://").map_or(broker, |(_, address)| address);
-        match host_port(address) {
-            Some((_, port)) if port.parse::<u16>().is_ok_and(|port| port > 0) => brokers.push(broker),
-            _ => return Err(format!("expected host:port, such as \"kafka:9092\", found `{broker}`")),
-        }
+    let is_address = |broker: &&str| {
+        let address = broker.split_once("://").map_or(*broker, |(_, address)| address);
+        host_port(address).is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0))
+    };
+    let (brokers, wrong): (Vec<&str>, Vec<&str>) =
+        list.split(',').map(str::trim).filter(|broker| !broker.is_empty()).partition(is_address);
+    if !wrong.is_empty() {
+        return Err(format!("expected host:port, such as \"kafka:9092\", found `{}`", wrong.join("`, `")));
     }
     if brokers.is_empty() { Err("it must not be empty".to_owned()) } else { Ok(brokers.join(",")) }
 }
@@ -41,10 +43,18 @@ pub(super) fn topics(value: Value) -> Result<Vec<String>, String> {
             topics.push(topic);
         }
     }
-    for topic in topics.iter().filter(|topic| !topic.starts_with('^')) {
-        check_topic(topic).map_err(|reason| format!("{reason}, patterns begin with ^"))?;
+    let wrong: Vec<String> = topics.iter().filter_map(|topic| check_topic_or_pattern(topic).err()).collect();
+    if !wrong.is_empty() {
+        return Err(wrong.join("; "));
     }
     if topics.is_empty() { Err("it must not be empty".to_owned()) } else { Ok(topics) }
+}
+
+fn check_topic_or_pattern(topic: &str) -> Result<(), String> {
+    if !topic.starts_with('^') {
+        return check_topic(topic).map_err(|reason| format!("{reason}, patterns begin with ^"));
+    }
+    if is_pattern(topic) { Ok(()) } else { Err(format!("the pattern `{topic}` is no regular expression")) }
 }
 
 /// The name of one topic; the empty text stands for none.

@@ -92,6 +92,8 @@ fields! {
     app_name,
     service_principal_id,
     service_principal_name,
+    /// A column of the portal's exports; empty or `None` where a person or an app signed in.
+    managed_identity_type,
     credential_key_id,
     resource_name,
     user_principal_name,

@@ -457,7 +457,10 @@ fn sign_in_flow(fields: &Fields<'_>) -> Flow {
     let flow = from_type.or(from_log).unwrap_or_else(|| {
         let names_a_principal =
             fields.service_principal_id.is_some() || fields.service_principal_name.is_some();
+        let is_managed =
+            fields.managed_identity_type.as_deref().is_some_and(|word| !word.eq_ignore_ascii_case("none"));
         match fields.is_interactive {
+            _ if is_managed => Flow::ManagedIdentity,
             _ if names_a_principal && !has_user => Flow::ServicePrincipal,
             Some(false) => Flow::NonInteractive,
             _ => Flow::Interactive,

@@ -53,7 +53,9 @@ impl Header {
             "refreshtype",
         ]);
         let is_sign_ins = has(&["sign-in error code"])
-            || ["date (utc)", "request id", "status"].iter().all(|name| has(&[name]));
+            || ["date (utc)", "request id", "status"].iter().all(|name| has(&[name]))
+            // The older portal's: no ids, no codes.
+            || ["createddatetime", "status"].iter().all(|name| has(&[name])) && !has(&["refreshtype"]);
         let line_bytes = start + line.len();
         (says_outcome && says_what).then_some(Self { names, line_bytes, is_sign_ins })
     }

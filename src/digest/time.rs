@@ -42,7 +42,9 @@ fn split_date(text: &str) -> Option<((i16, i8, i8), &str)> {
     if parts.next().is_some() || year.len() != 4 {
         return None;
     }
-    let date = (year.parse().ok()?, month.parse().ok()?, day.parse().ok()?);
+    // Year 1 is what .NET writes where nobody set a time.
+    let year = year.parse().ok().filter(|year| *year > 1)?;
+    let date = (year, month.parse().ok()?, day.parse().ok()?);
     Some((date, rest.trim_start_matches(['T', 't', ' ', ','])))
 }
 
@@ -118,6 +120,8 @@ mod tests {
             "2026-11-20",
             "2026-11-20T99:00:00Z",
             "1/2",
+            "0001-01-01T00:00:00Z",
+            "1/1/0001 12:00:00 AM",
             "日本語 12:00:00",
         ] {
             check(text, "");

@@ -1,9 +1,9 @@
 //! Takes the wrapping off a message: compression inside the value, byte order marks, UTF-16.
 
 use std::borrow::Cow;
-use std::io::Read;
+use std::io::{self, BufRead, Chain, Cursor, Read};
 
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 
 use crate::terms::Reason;
 
@@ -23,7 +23,7 @@ pub fn is_zstd(bytes: &[u8]) -> bool {
 /// cannot blow up memory.
 pub fn unpack(bytes: &[u8], max_bytes: usize) -> Unpacked<'_> {
     let plain = if is_gzip(bytes) {
-        inflate(MultiGzDecoder::new(bytes), max_bytes)?
+        inflate(Gzip::new(bytes, || {}), max_bytes)?
     } else if is_zstd(bytes) {
         match zstd::Decoder::with_buffer(bytes) {
             Ok(decoder) => inflate(decoder, max_bytes)?,
@@ -33,6 +33,51 @@ pub fn unpack(bytes: &[u8], max_bytes: usize) -> Unpacked<'_> {
         Cow::Borrowed(bytes)
     };
     Ok(decode_text(plain))
+}
+
+/// The members of a gzip stream, one behind the other. What follows them is left out as gzip(1) does it: zeros, which tapes
+/// and disks pad with, silently; anything else is told to `on_garbage`.
+pub struct Gzip<R, F> {
+    member: Option<GzDecoder<Chain<Cursor<Vec<u8>>, R>>>,
+    on_garbage: F,
+}
+
+impl<R: BufRead, F: FnMut()> Gzip<R, F> {
+    pub fn new(packed: R, on_garbage: F) -> Self {
+        Self { member: Some(GzDecoder::new(Cursor::default().chain(packed))), on_garbage }
+    }
+}
+
+impl<R: BufRead, F: FnMut()> Read for Gzip<R, F> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let count = member.read(buffer)?;
+            if count > 0 || buffer.is_empty() {
+                return Ok(count);
+            }
+            let ended = self.member.take().expect("it was just read");
+            let (_, mut packed) = ended.into_inner().into_inner();
+            let mut head = Vec::new();
+            packed.by_ref().take(2).read_to_end(&mut head)?;
+            if head == [0x1f, 0x8b] {
+                self.member = Some(GzDecoder::new(Cursor::new(head).chain(packed)));
+            } else if !is_zero(Cursor::new(head).chain(packed))? {
+                (self.on_garbage)();
+            }
+        }
+        Ok(0)
+    }
+}
+
+fn is_zero(mut rest: impl BufRead) -> io::Result<bool> {
+    loop {
+        let bytes = rest.fill_buf()?;
+        if bytes.is_empty() || bytes.iter().any(|byte| *byte != 0) {
+            return Ok(bytes.is_empty());
+        }
+        let count = bytes.len();
+        rest.consume(count);
+    }
 }
 
 fn inflate<'a>(decoder: impl Read, max_bytes: usize) -> Unpacked<'a> {
@@ -91,6 +136,27 @@ mod tests {
         assert_eq!(unpack(&gzip(b"hello"), 100).unwrap().as_ref(), b"hello");
         assert_eq!(unpack(&[gzip(b"a"), gzip(b"b")].concat(), 100).unwrap().as_ref(), b"ab");
         assert_eq!(unpack(&zstd::encode_all(&b"hello"[..], 1).unwrap(), 100).unwrap().as_ref(), b"hello");
+    }
+
+    #[test]
+    fn what_follows_gzip_is_left_out() {
+        for (rest, is_garbage) in [
+            (&b""[..], false),
+            (&[0; 1000], false),
+            (&[0, 0, 1], true),
+            (b"\x1f", true),
+            (b"\n", true),
+            (b"garbage", true),
+        ] {
+            let packed = [&gzip(b"a"), &gzip(b"b"), rest].concat();
+            let (mut plain, mut garbage) = (String::new(), 0);
+            Gzip::new(&*packed, || garbage += 1).read_to_string(&mut plain).unwrap();
+            assert_eq!((plain.as_str(), garbage), ("ab", u32::from(is_garbage)), "{rest:?}");
+            assert_eq!(unpack(&packed, 100).unwrap().as_ref(), b"ab");
+        }
+        // A member that begins must be whole.
+        let cut = [&gzip(b"a")[..], &gzip(b"b")[..12]].concat();
+        assert_eq!(unpack(&cut, 100).unwrap_err(), (Reason::BadCompression, b"ab"[..].into()));
     }
 
     #[test]

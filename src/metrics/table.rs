@@ -75,8 +75,7 @@ struct Series {
     /// `{name="value",…}`, escaped.
     text: Arc<str>,
     value: f64,
-    /// When it was born; `None` if it was there from the start.
-    born: Option<Instant>,
+    born: Instant,
 }
 
 /// A table while it is being counted in. Write [`Rows::key`], then add or set.
@@ -125,13 +124,10 @@ impl Table {
         rows.set(value);
     }
 
-    /// Makes a series exist at 0 from the first scrape on.
+    /// Makes a series exist at 0. What is counted in it before anybody saw the 0, as after a start with a backlog, is held
+    /// like that of any new series.
     pub fn declare(&self, write: &dyn Fn(&mut Key)) {
-        let mut rows = self.rows();
-        write(rows.key());
-        if let (Some(position), Placed::Born) = rows.place() {
-            rows.state.series[position].born = None;
-        }
+        self.add(write, 0);
     }
 
     pub fn remove(&self, write: impl FnOnce(&mut Key)) {
@@ -186,7 +182,7 @@ impl Table {
 
     fn shown_value(&self, series: &Series, now: Instant) -> f64 {
         let holds = self.shape.holds && !self.holds_ended.load(Ordering::Relaxed);
-        let is_held = holds && series.born.is_some_and(|born| now.duration_since(born) < self.hold);
+        let is_held = holds && now.duration_since(series.born) < self.hold;
         if is_held { 0.0 } else { series.value }
     }
 
@@ -293,7 +289,7 @@ impl Rows<'_> {
 
     fn insert(&mut self) -> usize {
         let shape = &self.table.shape;
-        let born = Some((self.table.clock)());
+        let born = (self.table.clock)();
         let state = &mut *self.state;
         let key = state.key.as_str();
         let identity: Arc<str> = prefix(key, shape.identity).into();
@@ -517,9 +513,12 @@ mod tests {
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let table = table(10, &[]);
         table.declare(&|key| _ = key.own("a").own("").own(""));
-        add(&table, ["a", "", ""], 3);
-        add(&table, ["b", "", ""], 4);
+        add(&table, ["a", "", ""], 2);
         let (a, b) = ("a||".to_owned(), "b||".to_owned());
+        assert_eq!(shown(&table), [(a.clone(), 0.0)], "a backlog right after the start");
+        NOW.fetch_add(60, Ordering::Relaxed);
+        add(&table, ["a", "", ""], 1);
+        add(&table, ["b", "", ""], 4);
         assert_eq!(shown(&table), [(a.clone(), 3.0), (b.clone(), 0.0)]);
         NOW.fetch_add(59, Ordering::Relaxed);
         add(&table, ["b", "", ""], 1);

@@ -113,6 +113,8 @@ fn every_end_has_its_exit_code() {
     check_exit(&["/no/such/file"], b"", 1, "cannot read /no/such/file");
     check_exit(&[&broken], b"", 1, "broken.gz");
     check_exit(&[&write("cut.gz", &whole[..2])], b"", 1, "cut.gz");
+    let padded = write("padded.gz", &[&whole[..], b"xyz"].concat());
+    check_exit(&[&padded], b"", 0, "padded.gz: trailing garbage ignored");
     check_exit(&["--no-such-flag"], b"", 2, "--no-such-flag");
     check_exit(&["--fail-on", "critical"], critical.as_bytes(), 6, "");
     check_exit(&["--fail-on", "critical"], failure(50126).as_bytes(), 0, "");
@@ -131,6 +133,37 @@ fn kinds_flows_and_times_are_those_of_events() {
     assert_eq!((&mentioned["events"], &mentioned["mentions"]), (&json!(0), &json!(1)));
     assert_eq!((&mentioned["kinds"], &mentioned["flows"]), (&json!({}), &json!({})));
     assert_eq!((mentioned.get("first"), mentioned.get("last")), (None, None));
+}
+
+#[test]
+fn exports_of_the_portal_are_sign_ins() {
+    let old = "CreatedDateTime,UserPrincipalName,AppDisplayName,Status,RiskState\n\
+               11/20/2026 3:12:45 AM,a@example.invalid,Mail,Success,none\n\
+               11/20/2026 3:12:46 AM,,,Failure,none\n11/20/2026 3:12:47 AM,,Mail,Interrupted,none\n";
+    let report = json_of(&["-"], old.as_bytes());
+    let outcomes = ["success", "failure", "interrupt"].map(|outcome| &report["kinds"]["sign_in"][outcome]);
+    assert_eq!(outcomes, [1, 1, 1], "{report}");
+    let app = "Date (UTC),Request ID,Managed identity ID,Application,Status,Sign-in error code,Managed Identity type\n\
+               2026-11-20T03:12:45Z,r,m,Job,Failure,7000222,User assigned\n\
+               2026-11-20T03:12:45Z,r,m,Job,Failure,7000222,None\n2026-11-20T03:12:45Z,r,,Job,Failure,7000222,\n";
+    let flows = &json_of(&["-"], app.as_bytes())["codes"][0]["flows"];
+    assert_eq!(
+        *flows,
+        serde_json::json!({"interactive": 1, "service_principal": 1, "managed_identity": 1}),
+        "{flows}"
+    );
+}
+
+#[test]
+fn numbers_and_times_that_say_nothing_cost_no_record() {
+    let text = r#"{"category":"SignInLogs","resultType":-0,"properties":{"isInteractive":1e400}}
+{"records":[{"category":"SignInLogs","resultType":"50126","properties":{"latency":1e400,"createdDateTime":"0001-01-01T00:00:00Z"},
+"time":"2026-11-20T03:12:45Z"}],"count":1e400}
+{"category":"SignInLogs","resultType":1e400}"#;
+    let report = json_of(&["-"], text.as_bytes());
+    let outcomes = ["success", "failure", "undetermined"].map(|outcome| &report["outcomes"][outcome]);
+    assert_eq!(outcomes, [1, 1, 1], "{report}");
+    assert_eq!(report["codes"][0]["first"], "2026-11-20T03:12:45.000Z");
 }
 
 #[test]

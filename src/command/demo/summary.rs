@@ -26,7 +26,7 @@ const CODES: usize = 12;
 /// Stories below them.
 const STORIES: usize = 4;
 
-/// Longer codes are names; the picture shows how they begin.
+/// Longer codes are names; they push the meaning aside in their own line.
 const CODE_WIDTH: usize = 14;
 
 /// Below this who acts makes room for the meaning.
@@ -176,7 +176,7 @@ fn render(
             thousands(row.events),
             row.severity.map_or("", Severity::as_str),
             audience(&row.audience),
-            cut(code, CODE_WIDTH),
+            code,
             title(code, catalogue)
         ));
     }
@@ -206,6 +206,15 @@ mod tests {
     #[test]
     fn the_picture_keeps_to_the_terminal() {
         assert_eq!((cut("abc", 3), cut("abcd", 3)), ("abc".to_owned(), "ab…".to_owned()));
+    }
+
+    #[test]
+    fn a_long_name_is_shown_whole() {
+        let name = "ModelRefreshFailed_CredentialsNotSpecified";
+        let row = Row { events: 3, severity: Some(Severity::High), audience: "dataset_owner".to_owned() };
+        let rows = BTreeMap::from([(name.to_owned(), row)]);
+        let picture = render(Duration::ZERO, 0, 0, &rows, &[], &Catalogue::embedded());
+        assert!(picture.contains(name), "{picture}");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::super::frame::token::{scalar_length, skip_blank};
+use super::super::frame::token::{is_json, scalar_length, skip_blank};
 use super::super::simd::string_stop;
 use super::super::structure::{Walk, Walker};
 
@@ -62,18 +62,21 @@ impl<'a> Raw<'a> {
             b'1'..=b'9' if digits.len() < 19 && digits.iter().all(u8::is_ascii_digit) => {
                 Value::Number(digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
             }
-            _ => match serde_json::from_str(self.text).map_err(|_| Fault)? {
-                serde_json::Value::Bool(flag) => Value::Bool(flag),
-                serde_json::Value::Number(number) => whole(&number),
-                _ => Value::Null,
+            _ => match serde_json::from_str(self.text) {
+                Ok(serde_json::Value::Bool(flag)) => Value::Bool(flag),
+                Ok(serde_json::Value::Number(number)) => whole(&number),
+                Ok(_) => Value::Null,
+                // A number that is well formed and beyond every type, such as 1e400.
+                Err(_) if is_json(self.text.as_bytes()) => Value::Unreadable,
+                Err(_) => return Err(Fault),
             },
         })
     }
 }
 
 fn whole<'a>(number: &serde_json::Number) -> Value<'a> {
-    // Tables that were through a data frame write whole numbers as 50126.0.
-    let of_float = || number.as_f64().and_then(|number| number.to_string().parse().ok());
+    // Tables that were through a data frame write whole numbers as 50126.0. Adding 0 makes 0 of -0.
+    let of_float = || number.as_f64().and_then(|number| (number + 0.0).to_string().parse().ok());
     number.as_u64().or_else(of_float).map_or(Value::Unreadable, Value::Number)
 }
 
@@ -222,7 +225,7 @@ mod tests {
             "[]",
             r#"{"a":1,"b":[true,false,null,-3,1.5,{"c":"d"}],"e\n":"f\u00e9\\","":[[],{}]}"#,
             " { \"a\" :\t[ 1 , 2 ] ,\r\n\"b\" : { } } ",
-            r"[18446744073709551615,1234567890123456789,0,1e400]",
+            r"[18446744073709551615,1234567890123456789,0]",
             r#"{"long":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"xxxxxxxxxxxxxxxxxxxxxxxx","k":"é"}"#,
             r#"{"a":1,}"#,
             r#"{"a" 1}"#,
@@ -239,6 +242,30 @@ mod tests {
         ] {
             let ours = Raw::first_of(json).and_then(value_of).ok();
             assert_eq!(ours, serde_json::from_str(json).ok(), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_what_it_amounts_to() {
+        let read = |json| match Raw::first_of(json).and_then(Raw::read) {
+            Ok(Value::Number(number)) => number.to_string(),
+            Ok(Value::Unreadable) => "unreadable".to_owned(),
+            _ => "no number".to_owned(),
+        };
+        for (json, expected) in [
+            ("50126.0", "50126"),
+            ("5.0126e4", "50126"),
+            ("-0", "0"),
+            ("-0.0", "0"),
+            ("-1", "unreadable"),
+            ("0.5", "unreadable"),
+            ("1e400", "unreadable"),
+            ("-1E+400", "unreadable"),
+            ("1e", "no number"),
+            ("1e400e", "no number"),
+            ("01", "no number"),
+        ] {
+            assert_eq!(read(json), expected, "{json}");
         }
     }
 }

@@ -102,10 +102,13 @@ fn record_slot(place: Place, key: &[u8]) -> Slot {
         b"endtime" | b"end" | b"activityrunend" | b"runend" => Text(|fields| &mut fields.end_time),
         b"appid" | b"application id" | b"applicationid" => Text(|fields| &mut fields.app_id),
         b"appdisplayname" | b"application" => Text(|fields| &mut fields.app_name),
-        b"serviceprincipalid" | b"service principal id" => Text(|fields| &mut fields.service_principal_id),
-        b"serviceprincipalname" | b"service principal name" => {
+        b"serviceprincipalid" | b"service principal id" | b"managed identity id" => {
+            Text(|fields| &mut fields.service_principal_id)
+        }
+        b"serviceprincipalname" | b"service principal name" | b"managed identity name" => {
             Text(|fields| &mut fields.service_principal_name)
         }
+        b"managed identity type" => Text(|fields| &mut fields.managed_identity_type),
         b"serviceprincipalcredentialkeyid"
         | b"service principal credential key id"
         | b"credential key id" => Text(|fields| &mut fields.credential_key_id),
