@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, Offset, TopicPartitionList};
 use tracing::{debug, error, info, warn};
@@ -32,6 +32,8 @@ mod context;
 mod outbox;
 mod progress;
 mod start;
+mod teller;
+mod transaction;
 mod worker;
 
 use batch::Batches;
@@ -42,6 +44,7 @@ use outbox::{Desk, Outbox};
 use progress::Progress;
 pub use progress::TopicPartition;
 use start::Beginning;
+use transaction::Transaction;
 
 /// How long one poll waits for a message; also how often housekeeping gets its turn in a quiet stream.
 const POLL: Duration = Duration::from_millis(100);
@@ -82,6 +85,8 @@ pub struct Service {
     pub metrics: Arc<Metrics>,
     progress: Arc<Progress>,
     desk: Arc<Desk>,
+    /// With exactly once: what leaves goes in it, and offsets along with it.
+    transaction: Option<Arc<Transaction>>,
     window: std::sync::Mutex<Window>,
     stopping: AtomicBool,
     /// Milliseconds since the epoch of the poll loop's last turn; 0 before the first.
@@ -98,7 +103,9 @@ impl Service {
         let middle = Middle::new(catalogue, settings.service_options());
         let progress: Arc<Progress> = Arc::default();
         let desk = Desk::new(&settings, Arc::clone(&progress), Arc::clone(&metrics));
+        let transaction = settings.is_transactional().then(Arc::default);
         Self {
+            transaction,
             settings,
             middle: RwLock::new(Arc::new(middle)),
             metrics,
@@ -139,8 +146,13 @@ impl Service {
     /// Consumes until [`Service::stop`], or until the client cannot go on.
     pub fn consume(&self) -> anyhow::Result<()> {
         let kafka = &self.settings.kafka;
-        let outbox = Outbox::open(&self.settings, Arc::clone(&self.desk))?;
-        let context = Context::new(Arc::clone(&self.progress), Arc::clone(&self.metrics), kafka);
+        let outbox = Outbox::open(&self.settings, Arc::clone(&self.desk), self.transaction.clone())?;
+        let context = Context::new(
+            Arc::clone(&self.progress),
+            Arc::clone(&self.metrics),
+            self.transaction.clone(),
+            kafka,
+        );
         let consumer: BaseConsumer<Context> = client_config(&self.settings)
             .create_with_context(context)
             .context("cannot create the Kafka client")?;
@@ -151,6 +163,10 @@ impl Service {
             if let Some(outbox) = &outbox {
                 let clerk = std::thread::Builder::new().name("clerk".to_owned());
                 clerk.spawn_scoped(scope, || outbox.care()).context("cannot start a thread")?;
+            }
+            if let Some(teller) = outbox.as_ref().and_then(|outbox| outbox.teller(&consumer)) {
+                let thread = std::thread::Builder::new().name("teller".to_owned());
+                thread.spawn_scoped(scope, move || teller.serve()).context("cannot start a thread")?;
             }
             let (batches, workers) = worker::spawn(scope, self, outbox.as_ref(), workers(&self.settings));
             let result = PollLoop::new(self, &consumer, batches).run();
@@ -165,14 +181,28 @@ impl Service {
     /// Waits until what is in flight is digested and delivered, commits and leaves the group.
     fn finish(&self, consumer: &BaseConsumer<Context>) {
         let deadline = Instant::now() + self.settings.kafka.shutdown_timeout / 2;
-        if !self.progress.wait_until_idle(deadline) {
+        let is_done = match &self.transaction {
+            Some(transaction) => {
+                let all =
+                    self.progress.positions().into_iter().map(|(partition, _)| partition).collect::<Vec<_>>();
+                self.desk.failed().is_none()
+                    && self.progress.wait_until_drained(&all, deadline)
+                    && transaction.settle(deadline)
+            }
+            None => {
+                let is_done = self.progress.wait_until_idle(deadline);
+                let offsets = self.progress.uncommitted();
+                if !offsets.is_empty() {
+                    commit_now(consumer, &offsets);
+                }
+                is_done
+            }
+        };
+        if !is_done {
             warn!("some messages were not digested, or not delivered, in time; they will be read again");
         }
-        let offsets = self.progress.uncommitted();
-        if !offsets.is_empty() {
-            commit_now(consumer, &offsets);
-        }
         self.progress.close();
+        self.transaction.iter().for_each(|transaction| transaction.end());
         consumer.unsubscribe();
     }
 
@@ -277,7 +307,7 @@ impl<'s, 'c> PollLoop<'s, 'c> {
 
     fn take(&mut self, message: BorrowedMessage<'c>) {
         let partition: TopicPartition = (self.batches.topic(message.topic()), message.partition());
-        match self.service.progress.generation(&partition) {
+        match self.service.progress.generation(&partition, message.offset()) {
             Some(generation) => self.batches.push(partition, generation, message),
             // Revoked while it was on its way: its new owner reads it again.
             None => debug!(
@@ -294,14 +324,14 @@ impl<'s, 'c> PollLoop<'s, 'c> {
         let deadline = Instant::now() + ROOM_WAIT;
         let has_room =
             self.batches.hand_over(deadline) && self.service.progress.wait_for_room(limit, deadline);
-        let halted = self.service.progress.halted();
+        let halted = self.service.progress.standing();
         // While there is no room, partitions may come that nobody paused yet.
         if has_room && !self.is_paused && self.halted == halted.len() {
             return;
         }
         let Ok(assignment) = self.consumer.assignment() else { return };
         let mut standing = TopicPartitionList::new();
-        for ((topic, partition), _) in &halted {
+        for (topic, partition) in &halted {
             standing.add_partition(topic, *partition);
         }
         let result = if has_room {
@@ -332,7 +362,12 @@ impl<'s, 'c> PollLoop<'s, 'c> {
         if let Some(failure) = service.desk.failed() {
             return Err(anyhow::anyhow!(failure));
         }
-        if now.duration_since(self.committed_at) >= COMMIT_EVERY {
+        if let Some(transaction) = &service.transaction {
+            if transaction.is_aborted() {
+                self.rewind().context("cannot go back to the committed offsets")?;
+                transaction.rewound();
+            }
+        } else if now.duration_since(self.committed_at) >= COMMIT_EVERY {
             self.committed_at = now;
             let offsets = service.progress.uncommitted();
             if !offsets.is_empty() {
@@ -398,12 +433,7 @@ impl<'s, 'c> PollLoop<'s, 'c> {
             if *known == Some(*offset) {
                 continue;
             }
-            let mut tpl = TopicPartitionList::new();
-            let added = tpl.add_partition_offset(&partition.0, partition.1, Offset::Offset(*offset));
-            let moved = added
-                .and_then(|()| self.consumer.incremental_unassign(&tpl))
-                .and_then(|()| self.consumer.incremental_assign(&tpl));
-            if let Err(error) = moved {
+            if let Err(error) = self.move_to(partition, Offset::Offset(*offset)) {
                 warn!(%error, "cannot move a partition to where it can be read");
                 context.needs_repair.store(true, Ordering::Relaxed);
             }
@@ -416,6 +446,25 @@ impl<'s, 'c> PollLoop<'s, 'c> {
                 "partition goes on at another offset"
             );
         }
+    }
+
+    /// Goes back to the committed offsets. Between two turns no batch is being filled.
+    fn rewind(&mut self) -> KafkaResult<()> {
+        for (partition, committed) in self.service.progress.rewind() {
+            // Where its beginning was never found the client asks for it, or reports that there is none.
+            self.move_to(&partition, committed.map_or(Offset::Stored, Offset::Offset))?;
+        }
+        // A partition that is taken up again is not paused.
+        (self.is_paused, self.halted) = (false, 0);
+        Ok(())
+    }
+
+    /// Reads on at this offset.
+    fn move_to(&self, partition: &TopicPartition, offset: Offset) -> KafkaResult<()> {
+        let mut tpl = TopicPartitionList::new();
+        tpl.add_partition_offset(&partition.0, partition.1, offset)?;
+        self.consumer.incremental_unassign(&tpl)?;
+        self.consumer.incremental_assign(&tpl)
     }
 
     /// An error that came in place of a message. Most pass by themselves; a fatal one ends the service.
