@@ -454,8 +454,7 @@ impl<'s, 'c> PollLoop<'s, 'c> {
             // Where its beginning was never found the client asks for it, or reports that there is none.
             self.move_to(&partition, committed.map_or(Offset::Stored, Offset::Offset))?;
         }
-        // A partition that is taken up again is not paused.
-        (self.is_paused, self.halted) = (false, 0);
+        // What was paused stays so: the next turn makes room and looks who stands.
         Ok(())
     }
 

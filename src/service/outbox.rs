@@ -42,9 +42,6 @@ const AGAIN_AFTER_MAX: Duration = Duration::from_secs(8);
 const TICK: Duration = Duration::from_millis(100);
 /// One line a minute about the same trouble.
 const LINE_EVERY: Duration = Duration::from_secs(60);
-/// A letter that goes alone waits for those before it; longer than this only while the brokers are away, and then all of
-/// them fail.
-const ALONE: Duration = Duration::from_secs(5);
 
 /// Sends letters and cares for those that come back.
 pub struct Outbox {
@@ -110,7 +107,7 @@ impl Outbox {
 
     /// Whoever ends the transactions; `None` where there are none.
     pub fn teller<'s>(&'s self, consumer: &'s BaseConsumer<Context>) -> Option<Teller<'s>> {
-        Some(Teller::new(self.transaction()?, self.producer.as_ref()?, consumer, &self.desk))
+        Some(Teller::new(self.transaction()?, self, consumer, &self.desk))
     }
 
     /// Sends a letter; waits while too much is on its way. False at the end of the service: then it is not sent.
@@ -140,26 +137,7 @@ impl Outbox {
             Content::Dead { .. } => self.desk.dead_topic.as_deref(),
         };
         let topic = topic.expect("letters are made for a topic that is configured");
-        let has_own = letter.is_alone && self.transaction.is_none();
-        let producer = if has_own { self.single() } else { self.producer.as_ref() };
-        let producer = producer.expect("where there is a topic there is a producer");
-        let Some(transaction) = &self.transaction else {
-            return self.produce(producer, topic, letter, paper);
-        };
-        let is_free = "no code panics while it holds this lock";
-        if letter.is_alone {
-            // A transaction has one producer. Letters that do not arrive meanwhile fail by themselves.
-            let _all = transaction.lane.write().expect(is_free);
-            let _ = producer.flush(ALONE);
-            self.produce(producer, topic, letter, paper);
-            let _ = producer.flush(ALONE);
-        } else {
-            let _one = transaction.lane.read().expect(is_free);
-            self.produce(producer, topic, letter, paper);
-        }
-    }
-
-    fn produce(&self, producer: &ThreadedProducer<Post>, topic: &str, letter: Box<Letter>, paper: Paper<'_>) {
+        let producer = self.producer(letter.is_alone).expect("where there is a topic there is a producer");
         let mut record = BaseRecord::with_opaque_to(topic, letter).headers(paper.headers);
         record.key = paper.key.as_deref();
         record.payload = paper.body.as_deref();
@@ -174,11 +152,18 @@ impl Outbox {
         }
     }
 
-    fn single(&self) -> Option<&ThreadedProducer<Post>> {
-        self.producer.as_ref()?;
+    /// The producer of letters that go alone, or of the others.
+    pub fn producer(&self, is_alone: bool) -> Option<&ThreadedProducer<Post>> {
+        let producer = self.producer.as_ref()?;
+        if !is_alone {
+            return Some(producer);
+        }
         Some(self.single.get_or_init(|| {
             let mut config = self.config.clone();
             config.set("batch.num.messages", "1");
+            if let Some(id) = config.get("transactional.id").map(|id| format!("{id}/alone")) {
+                config.set("transactional.id", id);
+            }
             let made = config.create_with_context(Post(Arc::clone(&self.desk)));
             made.expect("its like was made from the same options")
         }))
@@ -268,7 +253,7 @@ impl Outbox {
     fn lose(&self, transaction: &Transaction, letter: &Letter, verdict: Verdict, error: &KafkaError) {
         match verdict {
             Verdict::Never => {
-                letter.place().into_iter().for_each(|place| transaction.refuse(place));
+                letter.place().into_iter().for_each(|place| transaction.refuse(place, letter.is_alone));
                 transaction.break_off(&format!("a letter was refused: {error}"));
             }
             Verdict::Later => transaction.break_off(&self.desk.trouble(letter, error)),
@@ -300,7 +285,7 @@ impl Outbox {
         if steps > 2 {
             (letter, paper) = letter.into_digest(paper);
         }
-        letter.is_alone = refusals > 0;
+        letter.is_alone = transaction.is_careful();
         Some((letter, paper))
     }
 

@@ -208,8 +208,9 @@ impl Progress {
     pub fn generation(&self, partition: &TopicPartition, offset: i64) -> Option<u64> {
         let mut state = self.lock();
         let partition = state.partitions.get_mut(partition)?;
-        partition.stands |= partition.halted_at.is_some_and(|halted_at| offset >= halted_at);
-        (!partition.stands).then_some(partition.generation)
+        let is_behind = partition.halted_at.is_some_and(|halted_at| offset >= halted_at);
+        partition.stands |= is_behind;
+        (!is_behind).then_some(partition.generation)
     }
 
     /// Which partitions of these shares are still what they were.
@@ -535,6 +536,10 @@ mod tests {
         progress.digested(std::slice::from_ref(&again), 1, None);
         assert_eq!(progress.uncommitted(), vec![(partition(0), 12)]);
         assert_eq!(progress.generation(&partition(0), 12), None);
+        assert!(
+            progress.generation(&partition(0), 11).is_some(),
+            "what stands before it may wait in a batch"
+        );
         assert_eq!((progress.standing(), progress.halted()), (vec![partition(0)], vec![(partition(0), 12)]));
     }
 

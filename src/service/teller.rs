@@ -9,6 +9,7 @@ use tracing::{info, warn};
 
 use super::commit::{list, note};
 use super::context::Context;
+use super::outbox::Outbox;
 use super::outbox::desk::{Desk, Post};
 use super::progress::Progress;
 use super::transaction::{TICK, Transaction};
@@ -37,7 +38,7 @@ enum Failure {
 /// Whoever ends transactions.
 pub struct Teller<'s> {
     transaction: &'s Transaction,
-    producer: &'s ThreadedProducer<Post>,
+    outbox: &'s Outbox,
     consumer: &'s BaseConsumer<Context>,
     progress: &'s Progress,
     desk: &'s Desk,
@@ -47,12 +48,18 @@ pub struct Teller<'s> {
 impl<'s> Teller<'s> {
     pub fn new(
         transaction: &'s Transaction,
-        producer: &'s ThreadedProducer<Post>,
+        outbox: &'s Outbox,
         consumer: &'s BaseConsumer<Context>,
         desk: &'s Desk,
     ) -> Self {
         let line = Rarely::new(LINE_EVERY);
-        Self { transaction, producer, consumer, progress: &desk.progress, desk, line }
+        Self { transaction, outbox, consumer, progress: &desk.progress, desk, line }
+    }
+
+    /// The producer of the transaction that is open, or ends.
+    fn producer(&self) -> &ThreadedProducer<Post> {
+        let producer = self.outbox.producer(self.transaction.is_careful());
+        producer.expect("transactions are made where something is produced")
     }
 
     /// Serves until the service ends.
@@ -63,17 +70,25 @@ impl<'s> Teller<'s> {
             Err(Failure::Fatal(error)) => self.desk.fail(&self.desk.why_fatal(&error)),
         }
         // What is still open would hide what others write until the brokers give it up.
-        let _ = self.producer.abort_transaction(CALL);
-        // Workers wait in front of it until the service ends.
+        let _ = self.producer().abort_transaction(CALL);
     }
 
     fn turns(&self) -> Result<(), Failure> {
-        // Ends what a predecessor of the same name left open.
-        self.insist("cannot begin transactions", |timeout| self.producer.init_transactions(timeout))?;
-        info!("events, dead letters and offsets go in transactions");
         let mut pause = AGAIN_AFTER;
+        let mut has_begun = [false; 2];
         loop {
-            self.insist("cannot begin a transaction", |_| self.producer.begin_transaction())?;
+            let partitions: Vec<_> =
+                self.progress.positions().into_iter().map(|(partition, _)| partition).collect();
+            let is_careful = self.transaction.has_refusals(&partitions);
+            self.transaction.choose(is_careful);
+            if !std::mem::replace(&mut has_begun[usize::from(is_careful)], true) {
+                // Ends what a predecessor of the same name left open.
+                self.insist("cannot begin transactions", |timeout| {
+                    self.producer().init_transactions(timeout)
+                })?;
+                info!(is_careful, "events, dead letters and offsets go in transactions");
+            }
+            self.insist("cannot begin a transaction", |_| self.producer().begin_transaction())?;
             self.transaction.open();
             match self.end() {
                 Ok(()) => pause = AGAIN_AFTER,
@@ -111,9 +126,11 @@ impl<'s> Teller<'s> {
             // With it the brokers refuse the offsets of a member that the group has given up.
             let member = self.consumer.group_metadata().ok_or(Failure::Over)?;
             self.insist("cannot commit offsets", |timeout| {
-                self.producer.send_offsets_to_transaction(&list, &member, timeout)
+                self.producer().send_offsets_to_transaction(&list, &member, timeout)
             })?;
-            self.insist("cannot commit a transaction", |timeout| self.producer.commit_transaction(timeout))?;
+            self.insist("cannot commit a transaction", |timeout| {
+                self.producer().commit_transaction(timeout)
+            })?;
             note(self.consumer.context(), Ok(()), &list);
             self.transaction.committed(&offsets);
             return Ok(());
@@ -141,7 +158,7 @@ impl<'s> Teller<'s> {
             warn!(reason, suppressed, "transaction aborted; its messages are read again");
         }
         self.desk.metrics.commit_failure();
-        self.insist("cannot abort a transaction", |timeout| self.producer.abort_transaction(timeout))?;
+        self.insist("cannot abort a transaction", |timeout| self.producer().abort_transaction(timeout))?;
         // The last of its letters come back now; what they say is about this transaction.
         while !self.progress.wait_until_delivered(Instant::now() + TICK) {
             if self.transaction.is_over() {
@@ -154,7 +171,7 @@ impl<'s> Teller<'s> {
 
     /// Gives up letters that wait for the brokers, so that who waits for room goes on.
     fn purge(&self) {
-        self.producer.purge(PurgeConfig::default().queue().inflight());
+        self.producer().purge(PurgeConfig::default().queue().inflight());
     }
 
     /// Calls until the brokers answer.

@@ -6,7 +6,7 @@
 //! another transaction. Counting waits for none of this.
 
 use std::collections::BTreeMap;
-use std::sync::{Condvar, Mutex, MutexGuard, RwLock};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::outbox::letter::Place;
@@ -28,8 +28,6 @@ pub struct Transaction {
     changed: Condvar,
     /// How often a letter was refused for good; it fares otherwise the next time.
     refused: Mutex<BTreeMap<Place, u8>>,
-    /// A letter that was refused goes in a batch of its own: then nobody else sends.
-    pub lane: RwLock<()>,
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +36,8 @@ struct State {
     /// Parcels that are being packed.
     inside: usize,
     letters: u64,
+    /// Each letter goes in a batch of its own: one of a larger batch was refused.
+    is_careful: bool,
     /// Why it has to be aborted.
     broken: Option<String>,
     /// How many times somebody asked for an end, and how many of these were answered.
@@ -148,8 +148,15 @@ impl Transaction {
         self.refused().get(place).copied().unwrap_or_default()
     }
 
-    pub fn refuse(&self, place: Place) {
-        *self.refused().entry(place).or_default() += 1;
+    /// A letter was refused. In a batch with others the fault may have been theirs; alone it was its own.
+    pub fn refuse(&self, place: Place, is_alone: bool) {
+        let mut refused = self.refused();
+        let times = refused.entry(place).or_default();
+        *times = if is_alone { (*times).max(1) + 1 } else { 1 };
+    }
+
+    pub fn is_careful(&self) -> bool {
+        self.lock().is_careful
     }
 
     fn refused(&self) -> MutexGuard<'_, BTreeMap<Place, u8>> {
@@ -159,10 +166,22 @@ impl Transaction {
 
 /// The teller's side.
 impl Transaction {
+    /// Whether each letter of the next one goes in a batch of its own.
+    pub fn choose(&self, is_careful: bool) {
+        self.lock().is_careful = is_careful;
+    }
+
     /// Lets parcels in.
     pub fn open(&self) {
         self.lock().phase = Phase::Open;
         self.changed.notify_all();
+    }
+
+    /// Whether letters of these partitions were refused; those of others are not ours any more.
+    pub fn has_refusals(&self, partitions: &[TopicPartition]) -> bool {
+        let mut refused = self.refused();
+        refused.retain(|place, _| partitions.contains(&place.partition));
+        !refused.is_empty()
     }
 
     /// Waits until it is time to end the transaction; false at the end of the service.
@@ -342,12 +361,15 @@ mod tests {
         let transaction = opened();
         let partition: TopicPartition = ("logs".into(), 1);
         let place = |offset| Place { partition: partition.clone(), offset, index: Some(0), is_event: true };
-        for offset in [4, 4, 9] {
-            transaction.refuse(place(offset));
-        }
+        transaction.refuse(place(4), false);
+        transaction.refuse(place(9), true);
         transaction.aborted();
-        assert_eq!((transaction.refusals(&place(4)), transaction.refusals(&place(9))), (2, 1));
+        assert_eq!((transaction.refusals(&place(4)), transaction.refusals(&place(9))), (1, 2));
+        assert!(transaction.has_refusals(std::slice::from_ref(&partition)));
+        transaction.refuse(place(4), true);
+        assert_eq!(transaction.refusals(&place(4)), 2);
         transaction.committed(&[(partition.clone(), 9)]);
-        assert_eq!((transaction.refusals(&place(4)), transaction.refusals(&place(9))), (0, 1));
+        assert_eq!((transaction.refusals(&place(4)), transaction.refusals(&place(9))), (0, 2));
+        assert!(!transaction.has_refusals(&[]), "its partition is not ours any more");
     }
 }

@@ -8,6 +8,7 @@
 mod forward;
 mod messages;
 mod oauth;
+mod once;
 mod security;
 mod support;
 

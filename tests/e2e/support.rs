@@ -2,7 +2,7 @@
 //!
 //! Nothing here sleeps for a fixed time: [`wait_until`] looks again and again until a deadline.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -19,6 +19,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Header, Headers};
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -310,19 +311,39 @@ impl Broker {
             .collect()
     }
 
-    /// Everything that is in a topic now.
+    /// Everything that is in a topic now, but for what stands in transactions that were not committed.
     pub fn read_all(&self, topic: &str) -> Vec<Record> {
         let mut config = self.client();
         config.set("group.id", unique("reader")).set("fetch.message.max.bytes", "80000000");
+        config.set("enable.partition.eof", "true").set("isolation.level", "read_committed");
         let consumer: BaseConsumer = config.create().expect("a client");
+        // The brokers end what a killed process left open, in their time; before that it hides what stands behind it.
+        let all: BaseConsumer =
+            self.client().set("isolation.level", "read_uncommitted").create().expect("a client");
+        for partition in Self::partitions(&consumer, topic) {
+            let end = |client: &BaseConsumer| client.fetch_watermarks(topic, partition, PATIENCE).ok();
+            wait_until("no transaction is open", PATIENCE, || (end(&consumer)? == end(&all)?).then_some(()));
+        }
         let mut assignment = TopicPartitionList::new();
         for partition in Self::partitions(&consumer, topic) {
             assignment.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
         }
         consumer.assign(&assignment).expect("partitions are assigned");
-        (0..sum(&self.ends(topic)))
-            .map(|_| Record::of(&consumer.poll(PATIENCE).expect("a message comes").expect("it can be read")))
-            .collect()
+        let (mut records, mut ended) = (Vec::new(), BTreeSet::new());
+        while ended.len() < assignment.count() {
+            match consumer.poll(PATIENCE).expect("a message comes, or the end") {
+                Ok(message) => records.push(Record::of(&message)),
+                Err(KafkaError::PartitionEOF(partition)) => drop(ended.insert(partition)),
+                Err(error) => panic!("cannot read {topic}: {error}"),
+            }
+        }
+        records
+    }
+
+    /// Another process of the same name in transactions begins: the brokers fence the first one.
+    pub fn take_over_transactions(&self, id: &str) {
+        let producer: BaseProducer = self.client().set("transactional.id", id).create().expect("a producer");
+        producer.init_transactions(PATIENCE).expect("transactions begin");
     }
 
     fn partitions(client: &BaseConsumer, topic: &str) -> Vec<i32> {
