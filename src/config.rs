@@ -35,7 +35,7 @@ mod derived;
 
 pub use secret::{Secret, SecretSource};
 pub use source::{Environment, Origin};
-pub use values::listen_address;
+pub use values::{listen_address, parse_start};
 
 /// What the program uses.
 #[derive(Clone, Debug, Default)]

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
-use rdkafka::{Message, Offset, TopicPartitionList};
+use rdkafka::{Message, TopicPartitionList};
 use tracing::{debug, error, info, warn};
 
 use crate::catalogue::Catalogue;
@@ -26,9 +26,11 @@ use crate::metrics::Metrics;
 use crate::web::Health;
 use crate::window::Window;
 
+pub mod audit;
 mod batch;
 mod commit;
 mod context;
+mod moves;
 mod outbox;
 mod progress;
 mod start;
@@ -43,7 +45,6 @@ pub use context::now_ms;
 use outbox::{Desk, Outbox};
 use progress::Progress;
 pub use progress::TopicPartition;
-use start::Beginning;
 use transaction::Transaction;
 
 /// How long one poll waits for a message; also how often housekeeping gets its turn in a quiet stream.
@@ -418,52 +419,6 @@ impl<'s, 'c> PollLoop<'s, 'c> {
             }
         }
         service.metrics.in_flight_bytes(service.progress.in_flight_bytes());
-    }
-
-    /// Takes partitions whose position is gone, or was never found, up again where they can be read.
-    fn repair(&self) {
-        let context = self.consumer.context();
-        let positions = self.service.progress.positions();
-        let found = match context.locate(self.consumer, &positions) {
-            Ok(found) => found,
-            Err(error) => return warn!(%error, "cannot find where partitions begin; will ask again"),
-        };
-        context.needs_repair.store(false, Ordering::Relaxed);
-        for (Beginning { partition, offset, high, .. }, (_, known)) in found.iter().zip(&positions) {
-            if *known == Some(*offset) {
-                continue;
-            }
-            if let Err(error) = self.move_to(partition, Offset::Offset(*offset)) {
-                warn!(%error, "cannot move a partition to where it can be read");
-                context.needs_repair.store(true, Ordering::Relaxed);
-            }
-            self.service.progress.reposition(partition, *offset);
-            self.service.progress.high(partition, *high);
-            info!(
-                topic = &*partition.0,
-                partition = partition.1,
-                offset,
-                "partition goes on at another offset"
-            );
-        }
-    }
-
-    /// Goes back to the committed offsets. Between two turns no batch is being filled.
-    fn rewind(&mut self) -> KafkaResult<()> {
-        for (partition, committed) in self.service.progress.rewind() {
-            // Where its beginning was never found the client asks for it, or reports that there is none.
-            self.move_to(&partition, committed.map_or(Offset::Stored, Offset::Offset))?;
-        }
-        // What was paused stays so: the next turn makes room and looks who stands.
-        Ok(())
-    }
-
-    /// Reads on at this offset.
-    fn move_to(&self, partition: &TopicPartition, offset: Offset) -> KafkaResult<()> {
-        let mut tpl = TopicPartitionList::new();
-        tpl.add_partition_offset(&partition.0, partition.1, offset)?;
-        self.consumer.incremental_unassign(&tpl)?;
-        self.consumer.incremental_assign(&tpl)
     }
 
     /// An error that came in place of a message. Most pass by themselves; a fatal one ends the service.

@@ -42,11 +42,15 @@ impl Window {
         let seen = if held.found.kind == Kind::SignIn { &mut self.sign_ins } else { &mut self.refreshes };
         let place = seen.hashers[0].hash_one(held.place());
         let is_repeat = held.key.as_ref().is_some_and(|key| seen.note(key, place, now.unwrap_or_default()));
-        let is_old = || match (ended(&held.found), held.timestamp_ms) {
-            (Some(ended), Some(written)) => held.found.kind == Kind::Refresh && written - ended > MEMORY_MS,
-            _ => false,
-        };
-        if is_repeat || old == Old::IsRepeat && is_old() { Admission::Repeat } else { Admission::New }
+        if is_repeat || old == Old::IsRepeat && is_old(held) { Admission::Repeat } else { Admission::New }
+    }
+}
+
+/// Whether it is a refresh of long before its message.
+pub fn is_old(held: &Held) -> bool {
+    match (ended(&held.found), held.timestamp_ms) {
+        (Some(ended), Some(written)) => held.found.kind == Kind::Refresh && written - ended > MEMORY_MS,
+        _ => false,
     }
 }
 

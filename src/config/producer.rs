@@ -144,6 +144,24 @@ pub(super) fn own_options(settings: &Settings) -> BTreeMap<String, String> {
     options
 }
 
+/// The options of a consumer of what was produced.
+pub fn reader_config(settings: &Settings) -> ClientConfig {
+    if settings.forward.brokers.is_empty() {
+        return client_config(settings);
+    }
+    let mut config = ClientConfig::new();
+    let mut options = own_options(settings);
+    let given = settings.forward.options.iter();
+    options.extend(given.map(|(option, value)| (option.clone(), value.expose().to_owned())));
+    options.retain(|option, _| CONNECTION.iter().any(|start| option.starts_with(start)));
+    for (option, value) in options {
+        config.set(option, value);
+    }
+    config.set("bootstrap.servers", settings.output_brokers()).set("group.id", &settings.kafka.group_id);
+    config.set("enable.auto.commit", "false").set_log_level(log_level(settings));
+    config
+}
+
 /// Builds the producer without a broker to talk to, and gives what librdkafka warns of.
 pub fn check(settings: &Settings) -> Result<Vec<String>, String> {
     let Some(mut config) = producer_config(settings) else { return Ok(Vec::new()) };

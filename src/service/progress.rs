@@ -307,6 +307,12 @@ impl Progress {
         state.partitions.iter().filter_map(halted).collect()
     }
 
+    /// Whether any message of this assignment of the partition came.
+    pub fn is_read(&self, partition: &TopicPartition) -> bool {
+        let has_read = |partition: &Partition| partition.batches > 0 || partition.next_offset.is_some();
+        self.lock().partitions.get(partition).is_some_and(has_read)
+    }
+
     /// Partitions of which nothing is left to read.
     pub fn standing(&self) -> Vec<TopicPartition> {
         let state = self.lock();

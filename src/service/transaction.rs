@@ -318,9 +318,9 @@ mod tests {
             assert!(transaction.wait_for_turn());
             transaction.close(|| {});
             if is_committed {
-                transaction.committed(&[])
+                transaction.committed(&[]);
             } else {
-                transaction.aborted()
+                transaction.aborted();
             }
             assert_eq!(asking.join().unwrap(), is_committed);
         }

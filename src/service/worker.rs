@@ -178,7 +178,7 @@ fn halt(service: &Service, batch: &Batch<'_>, digest: &Digest) {
     }
 }
 
-fn input<'a>(topic: &'a str, message: &'a BorrowedMessage<'_>) -> Input<'a> {
+pub fn input<'a>(topic: &'a str, message: &'a BorrowedMessage<'_>) -> Input<'a> {
     Input {
         payload: message.payload(),
         framing: Framing::Message,
@@ -188,7 +188,7 @@ fn input<'a>(topic: &'a str, message: &'a BorrowedMessage<'_>) -> Input<'a> {
 }
 
 /// Gives a refresh the ids of its message's headers. Only then are headers parsed: sign-ins have none of interest.
-fn locate(held: &mut Held, messages: &[BorrowedMessage<'_>]) {
+pub fn locate(held: &mut Held, messages: &[BorrowedMessage<'_>]) {
     if held.found.kind == Kind::Refresh
         && let Some(message) =
             messages.iter().find(|message| (message.partition(), message.offset()) == held.position())

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test program")]
 
+mod audit;
 mod forward;
 mod messages;
 mod oauth;

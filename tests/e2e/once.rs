@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::SHUTDOWN;
 use crate::forward::{FORWARDED, assert_all_once, expected, long_names};
 use crate::messages::failure;
-use crate::support::{Broker, Config, Message, PATIENCE, Rig, Service, sum, unique, wait_until};
+use crate::support::{Broker, Config, Message, PATIENCE, Rig, Service, audit, sum, unique, wait_until};
 
 const LETTERS: &str = "aadstream_dead_letters_total";
 /// Long enough for what a test waits for, short enough that it can wait for the brokers to give a transaction up.
@@ -63,6 +63,13 @@ fn killed_again_and_again_it_loses_and_doubles_nothing() {
     }
     assert_all_once(&broker, &all, &output);
     assert_letters_once(&broker, &dead, 3);
+    let (code, report) = audit(rig, &config);
+    assert_eq!(
+        (code, report["events"]["expected"].as_u64()),
+        (Some(0), Some(all.len() as u64)),
+        "{report:#}"
+    );
+    assert_eq!(report["dead_letters"]["found"], 3, "{report:#}");
 }
 
 #[test]
@@ -177,7 +184,12 @@ fn a_broker_that_restarts_and_a_topic_that_is_missing_double_nothing() {
     let (broker, input, output) = (Broker::prepare(rig), unique("oncerestart"), unique("events"));
     broker.start();
     broker.create_topic(&input, 2);
-    let config = once(&broker, &input, &output).option("session.timeout.ms", "45000");
+    // The brokers' own time for a transaction is longer than their restart.
+    let config = once(&broker, &input, &output).option("session.timeout.ms", "45000").set(
+        "forward.options",
+        "transaction.timeout.ms",
+        "60000",
+    );
     broker.produce(&input, std::iter::repeat_n(failure(50_126), 500));
     let mut service = Service::spawn(rig, &config);
     service.wait_status("/-/healthy", 200);

@@ -20,7 +20,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Header, Headers};
+use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Message as _, Offset, TopicPartitionList};
@@ -340,6 +340,15 @@ impl Broker {
         records
     }
 
+    /// An event that nothing caused.
+    pub fn plant(&self, topic: &str, id: &str) {
+        let producer: BaseProducer = self.client().create().expect("a producer");
+        let headers = OwnedHeaders::new().insert(Header { key: "event-id", value: Some(id) });
+        let record = BaseRecord::<(), [u8]>::to(topic).payload(b"{}").headers(headers);
+        producer.send(record).expect("it is taken");
+        producer.flush(PATIENCE).expect("it is delivered");
+    }
+
     /// Another process of the same name in transactions begins: the brokers fence the first one.
     pub fn take_over_transactions(&self, id: &str) {
         let producer: BaseProducer = self.client().set("transactional.id", id).create().expect("a producer");
@@ -518,6 +527,20 @@ impl Config {
         }
         toml
     }
+}
+
+/// Runs `aadstream audit`; its exit code and its report.
+pub fn audit(rig: &Rig, config: &Config) -> (Option<i32>, serde_json::Value) {
+    let dir = TempDir::new().expect("a temporary folder");
+    let file = dir.path().join("aadstream.toml");
+    fs::write(&file, config.to_toml()).expect("the configuration is written");
+    let mut command = Command::new(&rig.binary);
+    command.args(["audit", "--format", "json", "-c"]).arg(&file).stdin(Stdio::null());
+    let output = command.output().expect("the binary runs");
+    let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+        panic!("no report: {error}; it says {}", String::from_utf8_lossy(&output.stderr))
+    });
+    (output.status.code(), report)
 }
 
 /// A running `aadstream run`.
