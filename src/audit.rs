@@ -167,8 +167,9 @@ impl Books {
         }
     }
 
-    /// The same by an event's id.
-    pub fn found_event(&mut self, id: &str) {
+    /// The same by an event's id; `place` is where it was found. An id of another form is not repeated: it may hold
+    /// anything.
+    pub fn found_event(&mut self, id: &str, place: &str) {
         let mut parts = id.rsplitn(4, '/');
         let (index, offset, partition) = (parts.next(), parts.next(), parts.next());
         let read = |text: Option<&str>| text.and_then(|text| text.parse::<i64>().ok());
@@ -177,19 +178,19 @@ impl Books {
             read(offset),
             read(partition).and_then(|number| i32::try_from(number).ok()),
         );
-        match (parts.next(), numbers) {
+        match (parts.next().filter(|topic| is_topic(topic)), numbers) {
             (Some(topic), (Some(index), Some(offset), Some(partition))) => {
                 self.found(Kind::Event, topic, partition, offset, index);
             }
-            _ => self.found_stranger(Kind::Event, id),
+            _ => self.found_stranger(Kind::Event, format!("{place} with no event-id of ours")),
         }
     }
 
     /// Something whose place cannot be read.
-    pub fn found_stranger(&mut self, kind: Kind, what: &str) {
+    pub fn found_stranger(&mut self, kind: Kind, what: String) {
         let side = &mut self.sides[kind as usize];
         side.found += 1;
-        side.unexpected.add(|| what.chars().filter(|letter| !letter.is_control()).take(200).collect());
+        side.unexpected.add(|| what);
     }
 
     /// What differs.
@@ -238,7 +239,13 @@ fn number(range: usize) -> u32 {
     u32::try_from(range).expect("a cluster has far fewer partitions")
 }
 
+/// Other words in its place may hold anything.
+fn is_topic(word: &str) -> bool {
+    word.chars().all(|letter| letter.is_ascii_alphanumeric() || "._-".contains(letter))
+}
+
 fn id(topic: &str, partition: i32, offset: i64, index: u32) -> String {
+    let topic = if is_topic(topic) { topic } else { "?" };
     match index {
         WHOLE => format!("{topic}/{partition}/{offset}"),
         _ => format!("{topic}/{partition}/{offset}/{index}"),
@@ -268,7 +275,7 @@ mod tests {
         books.expect(Kind::Letter, 1, 15, WHOLE).unwrap();
         books.close();
         for id in ["t/0/11/0", "t/0/12/0", "t/0/12/3"] {
-            books.found_event(id);
+            books.found_event(id, "out/0/3");
         }
         books.found(Kind::Letter, "t", 1, 15, WHOLE);
         for kind in [Kind::Event, Kind::Letter] {
@@ -284,17 +291,27 @@ mod tests {
             books.expect(Kind::Event, 0, offset, 0).unwrap();
         }
         books.close();
-        for id in ["t/0/11/0", "t/0/11/0", "t/0/11/0", "t/0/12/0", "t/0/12/1", "u/0/12/0", "nothing\u{1b}"] {
-            books.found_event(id);
+        for id in [
+            "t/0/11/0",
+            "t/0/11/0",
+            "t/0/11/0",
+            "t/0/12/0",
+            "t/0/12/1",
+            "u/0/12/0",
+            "who@example.com/0/1/2",
+            "nothing",
+        ] {
+            books.found_event(id, "out/0/3");
         }
         for id in ["t/0/9/0", "t/1/20/0"] {
-            books.found_event(id);
+            books.found_event(id, "out/0/3");
         }
         let outcome = books.outcome(Kind::Event);
         assert_eq!(names(&outcome.lost), ["t/0/10/0"]);
         assert_eq!(names(&outcome.doubled), ["t/0/11/0"]);
-        assert_eq!(names(&outcome.unexpected), ["t/0/12/1", "u/0/12/0", "nothing"]);
-        assert_eq!((outcome.expected, outcome.found, outcome.outside), (3, 9, 2));
+        let stranger = "out/0/3 with no event-id of ours";
+        assert_eq!(names(&outcome.unexpected), ["t/0/12/1", "u/0/12/0", stranger, stranger]);
+        assert_eq!((outcome.expected, outcome.found, outcome.outside), (3, 10, 2));
     }
 
     #[test]
@@ -305,14 +322,14 @@ mod tests {
         }
         books.expect_once("other".to_owned(), 1, 13, 0).unwrap();
         books.close();
-        books.found_event("t/1/12/0");
+        books.found_event("t/1/12/0", "out/0/3");
         let outcome = books.outcome(Kind::Event);
         assert_eq!((outcome.expected, outcome.retold, names(&outcome.lost)), (2, 0, vec!["t/1/13/0"]));
-        books.found_event("t/0/10/0");
-        books.found_event("t/1/13/0");
+        books.found_event("t/0/10/0", "out/0/3");
+        books.found_event("t/1/13/0", "out/0/3");
         let outcome = books.outcome(Kind::Event);
         assert!(outcome.is_equal() && outcome.retold == 1, "{outcome:?}");
-        books.found_event("t/1/12/0");
+        books.found_event("t/1/12/0", "out/0/3");
         assert_eq!(names(&books.outcome(Kind::Event).doubled), ["t/1/12/0"]);
     }
 }

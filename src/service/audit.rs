@@ -294,13 +294,8 @@ fn header<'m>(message: &'m BorrowedMessage<'_>, name: &str) -> Option<&'m str> {
 }
 
 fn note_event(books: &mut Books, message: &BorrowedMessage<'_>) {
-    match header(message, "event-id") {
-        Some(id) => books.found_event(id),
-        None => {
-            let place = format!("{}/{} without an event-id", message.partition(), message.offset());
-            books.found_stranger(Kind::Event, &place);
-        }
-    }
+    let place = format!("{}/{}/{}", message.topic(), message.partition(), message.offset());
+    books.found_event(header(message, "event-id").unwrap_or_default(), &place);
 }
 
 /// What a dead letter says of itself.
@@ -332,6 +327,6 @@ fn note_letter(books: &mut Books, address: &Address) {
         (Some(topic), Some(partition), Some(offset)) => {
             books.found(kind, topic, *partition, *offset, index.unwrap_or(WHOLE));
         }
-        _ => books.found_stranger(kind, "a dead letter without a position"),
+        _ => books.found_stranger(kind, "a dead letter without a position".to_owned()),
     }
 }

@@ -296,8 +296,10 @@ impl Broker {
         for partition in Self::partitions(&consumer, topic) {
             list.add_partition(topic, partition);
         }
-        let committed =
-            consumer.committed_offsets(list, Duration::from_secs(10)).expect("the broker tells offsets");
+        // One that has just started may not coordinate the group yet.
+        let committed = wait_until("the broker tells offsets", PATIENCE, || {
+            consumer.committed_offsets(list.clone(), Duration::from_secs(10)).ok()
+        });
         committed.elements().iter().map(|element| element.offset().to_raw().unwrap_or(0).max(0)).collect()
     }
 
