@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::listen_address;
+use crate::config::{Start, listen_address, parse_start};
 use crate::terms::{Audience, Category, Flow, Outcome, Severity};
 
 /// Explains the AADSTS codes in Microsoft Entra sign-in logs and Power BI refresh logs, and counts them.
@@ -43,6 +43,8 @@ pub enum Command {
     /// Check or show the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Prove what was lost or doubled between input and output.
+    Audit(AuditArgs),
     /// Print a completion script.
     Completions { shell: clap_complete::Shell },
     /// Print the manual page.
@@ -173,6 +175,38 @@ pub struct RulesListArgs {
     /// Only rules with these words in code, name, title or summary.
     #[arg(value_name = "TEXT")]
     pub text: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum AuditFormat {
+    /// For people.
+    Text,
+    /// One object; its keys are a contract.
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum AuditEnd {
+    /// Where the consumer group has committed.
+    Committed,
+    /// Where the input ends now.
+    End,
+}
+
+#[derive(Args, Debug)]
+pub struct AuditArgs {
+    /// Configuration file of the service whose output is checked.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How to print the result.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: AuditFormat,
+    /// Where the input begins: earliest, a time ago such as -1h, or a time such as 2026-01-31T08:00:00Z.
+    #[arg(long, value_name = "TIME", default_value = "earliest", value_parser = parse_start, allow_hyphen_values = true)]
+    pub from: Start,
+    /// Where the input ends.
+    #[arg(long, value_name = "END", default_value = "committed")]
+    pub to: AuditEnd,
 }
 
 #[derive(Debug, Subcommand)]

@@ -5,6 +5,7 @@ use clap::CommandFactory;
 use crate::cli::{Cli, Color, Command};
 use crate::exit_code::Exit;
 
+pub mod audit;
 pub mod config;
 pub mod demo;
 pub mod explain;
@@ -31,6 +32,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Scan(args) => scan::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Audit(args) => audit::run(&args),
         Command::Config(command) => config::run(&command),
         Command::Completions { shell } => completions(shell),
         Command::Man => manual::run(),

@@ -35,7 +35,7 @@ mod derived;
 
 pub use secret::{Secret, SecretSource};
 pub use source::{Environment, Origin};
-pub use values::listen_address;
+pub use values::{listen_address, parse_start};
 
 /// What the program uses.
 #[derive(Clone, Debug, Default)]
@@ -139,10 +139,21 @@ pub struct Forward {
     pub topic: Option<String>,
     /// Events below it stay here.
     pub min_severity: Severity,
+    pub delivery: Delivery,
     /// Of another cluster; empty: the one that is read.
     pub brokers: String,
     /// librdkafka's own options.
     pub options: BTreeMap<String, OptionValue>,
+}
+
+/// How often what leaves may arrive.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Delivery {
+    /// After a crash some events come again.
+    #[default]
+    AtLeastOnce,
+    /// Events, dead letters and offsets go in one transaction.
+    ExactlyOnce,
 }
 
 /// `[dead_letters]`: what becomes of rejected input.
@@ -260,7 +271,13 @@ impl Default for Input {
 impl Default for Forward {
     fn default() -> Self {
         // Interrupts are steps of normal sign-ins: `info`.
-        Self { topic: None, min_severity: Severity::Low, brokers: String::new(), options: BTreeMap::new() }
+        Self {
+            topic: None,
+            min_severity: Severity::Low,
+            delivery: Delivery::default(),
+            brokers: String::new(),
+            options: BTreeMap::new(),
+        }
     }
 }
 
@@ -342,6 +359,7 @@ impl Settings {
         settings.origins = notes.origins;
         let mut problems = notes.problems;
         let mut found = settings.find_output_problems();
+        found.extend(settings.find_delivery_problems());
         // An option that was refused may be the one that is missed.
         if !problems.iter().any(|problem| problem.message.starts_with("cannot use the option")) {
             found.extend(settings.find_kafka_problems());

@@ -162,6 +162,11 @@ impl Held {
         (self.source.partition, self.source.offset)
     }
 
+    /// Topic, partition, offset and index of the record.
+    pub fn place(&self) -> (&str, i32, i64, u32) {
+        (&self.source.topic, self.source.partition, self.source.offset, self.found.index)
+    }
+
     /// Fills in where a refresh came from, for a body that does not say.
     pub fn locate(&mut self, ids: &EnvelopeIds<'_>) {
         let fields = &mut self.found.fields;

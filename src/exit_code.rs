@@ -19,12 +19,14 @@ pub enum Exit {
     UnknownCode = 5,
     /// `scan --fail-on` was met.
     FailOn = 6,
+    /// `audit` found a difference.
+    Difference = 7,
     /// SIGINT ended `scan` or `explain`; a second signal ended `run` or `demo`.
     Interrupted = 130,
 }
 
 /// The same for the manual page.
-pub const MEANINGS: [(Exit, &str); 8] = [
+pub const MEANINGS: [(Exit, &str); 9] = [
     (Exit::Done, "Done, also after a signal asked a service to stop."),
     (Exit::Failure, "A run-time failure; scan: some path could not be read."),
     (Exit::Usage, "The command line was wrong."),
@@ -32,6 +34,7 @@ pub const MEANINGS: [(Exit, &str); 8] = [
     (Exit::BadRules, "The rules were wrong."),
     (Exit::UnknownCode, "explain: the code is unknown, or the text spells none."),
     (Exit::FailOn, "scan: an event of the severity of --fail-on or above was found."),
+    (Exit::Difference, "audit: something was lost, doubled or unexpected."),
     (Exit::Interrupted, "scan, explain: interrupted; run, demo: interrupted twice."),
 ];
 

@@ -7,6 +7,7 @@
 pub mod exit_code;
 pub mod terms;
 pub mod code;
+pub mod audit;
 pub mod catalogue;
 pub mod digest;
 pub mod window;

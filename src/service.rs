@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
-use rdkafka::{Message, Offset, TopicPartitionList};
+use rdkafka::{Message, TopicPartitionList};
 use tracing::{debug, error, info, warn};
 
 use crate::catalogue::Catalogue;
@@ -26,12 +26,16 @@ use crate::metrics::Metrics;
 use crate::web::Health;
 use crate::window::Window;
 
+pub mod audit;
 mod batch;
 mod commit;
 mod context;
+mod moves;
 mod outbox;
 mod progress;
 mod start;
+mod teller;
+mod transaction;
 mod worker;
 
 use batch::Batches;
@@ -41,7 +45,7 @@ pub use context::now_ms;
 use outbox::{Desk, Outbox};
 use progress::Progress;
 pub use progress::TopicPartition;
-use start::Beginning;
+use transaction::Transaction;
 
 /// How long one poll waits for a message; also how often housekeeping gets its turn in a quiet stream.
 const POLL: Duration = Duration::from_millis(100);
@@ -82,6 +86,8 @@ pub struct Service {
     pub metrics: Arc<Metrics>,
     progress: Arc<Progress>,
     desk: Arc<Desk>,
+    /// With exactly once: what leaves goes in it, and offsets along with it.
+    transaction: Option<Arc<Transaction>>,
     window: std::sync::Mutex<Window>,
     stopping: AtomicBool,
     /// Milliseconds since the epoch of the poll loop's last turn; 0 before the first.
@@ -98,7 +104,9 @@ impl Service {
         let middle = Middle::new(catalogue, settings.service_options());
         let progress: Arc<Progress> = Arc::default();
         let desk = Desk::new(&settings, Arc::clone(&progress), Arc::clone(&metrics));
+        let transaction = settings.is_transactional().then(Arc::default);
         Self {
+            transaction,
             settings,
             middle: RwLock::new(Arc::new(middle)),
             metrics,
@@ -139,8 +147,13 @@ impl Service {
     /// Consumes until [`Service::stop`], or until the client cannot go on.
     pub fn consume(&self) -> anyhow::Result<()> {
         let kafka = &self.settings.kafka;
-        let outbox = Outbox::open(&self.settings, Arc::clone(&self.desk))?;
-        let context = Context::new(Arc::clone(&self.progress), Arc::clone(&self.metrics), kafka);
+        let outbox = Outbox::open(&self.settings, Arc::clone(&self.desk), self.transaction.clone())?;
+        let context = Context::new(
+            Arc::clone(&self.progress),
+            Arc::clone(&self.metrics),
+            self.transaction.clone(),
+            kafka,
+        );
         let consumer: BaseConsumer<Context> = client_config(&self.settings)
             .create_with_context(context)
             .context("cannot create the Kafka client")?;
@@ -151,6 +164,10 @@ impl Service {
             if let Some(outbox) = &outbox {
                 let clerk = std::thread::Builder::new().name("clerk".to_owned());
                 clerk.spawn_scoped(scope, || outbox.care()).context("cannot start a thread")?;
+            }
+            if let Some(teller) = outbox.as_ref().and_then(|outbox| outbox.teller(&consumer)) {
+                let thread = std::thread::Builder::new().name("teller".to_owned());
+                thread.spawn_scoped(scope, move || teller.serve()).context("cannot start a thread")?;
             }
             let (batches, workers) = worker::spawn(scope, self, outbox.as_ref(), workers(&self.settings));
             let result = PollLoop::new(self, &consumer, batches).run();
@@ -165,14 +182,28 @@ impl Service {
     /// Waits until what is in flight is digested and delivered, commits and leaves the group.
     fn finish(&self, consumer: &BaseConsumer<Context>) {
         let deadline = Instant::now() + self.settings.kafka.shutdown_timeout / 2;
-        if !self.progress.wait_until_idle(deadline) {
+        let is_done = match &self.transaction {
+            Some(transaction) => {
+                let all =
+                    self.progress.positions().into_iter().map(|(partition, _)| partition).collect::<Vec<_>>();
+                self.desk.failed().is_none()
+                    && self.progress.wait_until_drained(&all, deadline)
+                    && transaction.settle(deadline)
+            }
+            None => {
+                let is_done = self.progress.wait_until_idle(deadline);
+                let offsets = self.progress.uncommitted();
+                if !offsets.is_empty() {
+                    commit_now(consumer, &offsets);
+                }
+                is_done
+            }
+        };
+        if !is_done {
             warn!("some messages were not digested, or not delivered, in time; they will be read again");
         }
-        let offsets = self.progress.uncommitted();
-        if !offsets.is_empty() {
-            commit_now(consumer, &offsets);
-        }
         self.progress.close();
+        self.transaction.iter().for_each(|transaction| transaction.end());
         consumer.unsubscribe();
     }
 
@@ -277,7 +308,7 @@ impl<'s, 'c> PollLoop<'s, 'c> {
 
     fn take(&mut self, message: BorrowedMessage<'c>) {
         let partition: TopicPartition = (self.batches.topic(message.topic()), message.partition());
-        match self.service.progress.generation(&partition) {
+        match self.service.progress.generation(&partition, message.offset()) {
             Some(generation) => self.batches.push(partition, generation, message),
             // Revoked while it was on its way: its new owner reads it again.
             None => debug!(
@@ -294,14 +325,14 @@ impl<'s, 'c> PollLoop<'s, 'c> {
         let deadline = Instant::now() + ROOM_WAIT;
         let has_room =
             self.batches.hand_over(deadline) && self.service.progress.wait_for_room(limit, deadline);
-        let halted = self.service.progress.halted();
+        let halted = self.service.progress.standing();
         // While there is no room, partitions may come that nobody paused yet.
         if has_room && !self.is_paused && self.halted == halted.len() {
             return;
         }
         let Ok(assignment) = self.consumer.assignment() else { return };
         let mut standing = TopicPartitionList::new();
-        for ((topic, partition), _) in &halted {
+        for (topic, partition) in &halted {
             standing.add_partition(topic, *partition);
         }
         let result = if has_room {
@@ -332,7 +363,12 @@ impl<'s, 'c> PollLoop<'s, 'c> {
         if let Some(failure) = service.desk.failed() {
             return Err(anyhow::anyhow!(failure));
         }
-        if now.duration_since(self.committed_at) >= COMMIT_EVERY {
+        if let Some(transaction) = &service.transaction {
+            if transaction.is_aborted() {
+                self.rewind().context("cannot go back to the committed offsets")?;
+                transaction.rewound();
+            }
+        } else if now.duration_since(self.committed_at) >= COMMIT_EVERY {
             self.committed_at = now;
             let offsets = service.progress.uncommitted();
             if !offsets.is_empty() {
@@ -383,39 +419,6 @@ impl<'s, 'c> PollLoop<'s, 'c> {
             }
         }
         service.metrics.in_flight_bytes(service.progress.in_flight_bytes());
-    }
-
-    /// Takes partitions whose position is gone, or was never found, up again where they can be read.
-    fn repair(&self) {
-        let context = self.consumer.context();
-        let positions = self.service.progress.positions();
-        let found = match context.locate(self.consumer, &positions) {
-            Ok(found) => found,
-            Err(error) => return warn!(%error, "cannot find where partitions begin; will ask again"),
-        };
-        context.needs_repair.store(false, Ordering::Relaxed);
-        for (Beginning { partition, offset, high, .. }, (_, known)) in found.iter().zip(&positions) {
-            if *known == Some(*offset) {
-                continue;
-            }
-            let mut tpl = TopicPartitionList::new();
-            let added = tpl.add_partition_offset(&partition.0, partition.1, Offset::Offset(*offset));
-            let moved = added
-                .and_then(|()| self.consumer.incremental_unassign(&tpl))
-                .and_then(|()| self.consumer.incremental_assign(&tpl));
-            if let Err(error) = moved {
-                warn!(%error, "cannot move a partition to where it can be read");
-                context.needs_repair.store(true, Ordering::Relaxed);
-            }
-            self.service.progress.reposition(partition, *offset);
-            self.service.progress.high(partition, *high);
-            info!(
-                topic = &*partition.0,
-                partition = partition.1,
-                offset,
-                "partition goes on at another offset"
-            );
-        }
     }
 
     /// An error that came in place of a message. Most pass by themselves; a fatal one ends the service.

@@ -40,12 +40,17 @@ impl Window {
     /// Judges a record, and remembers it. `now` is the time in milliseconds, where time passes at all.
     pub fn judge(&mut self, held: &Held, now: Option<Millis>, old: Old) -> Admission {
         let seen = if held.found.kind == Kind::SignIn { &mut self.sign_ins } else { &mut self.refreshes };
-        let is_repeat = held.key.as_ref().is_some_and(|key| seen.note(key, now.unwrap_or_default()));
-        let is_old = || match (ended(&held.found), held.timestamp_ms) {
-            (Some(ended), Some(written)) => held.found.kind == Kind::Refresh && written - ended > MEMORY_MS,
-            _ => false,
-        };
-        if is_repeat || old == Old::IsRepeat && is_old() { Admission::Repeat } else { Admission::New }
+        let place = seen.hashers[0].hash_one(held.place());
+        let is_repeat = held.key.as_ref().is_some_and(|key| seen.note(key, place, now.unwrap_or_default()));
+        if is_repeat || old == Old::IsRepeat && is_old(held) { Admission::Repeat } else { Admission::New }
+    }
+}
+
+/// Whether it is a refresh of long before its message.
+pub fn is_old(held: &Held) -> bool {
+    match (ended(&held.found), held.timestamp_ms) {
+        (Some(ended), Some(written)) => held.found.kind == Kind::Refresh && written - ended > MEMORY_MS,
+        _ => false,
     }
 }
 
@@ -68,18 +73,21 @@ type Mark = u128;
 struct Sighting {
     number: u64,
     at: Millis,
+    /// Stands for the record that was counted. The same one read again, after a partition went away and came back or a
+    /// transaction was aborted, is no repeat: what came of it the first time may never have left.
+    first: u64,
 }
 
 impl Seen {
-    /// Whether `key` was seen within the memory; it is from now on.
-    fn note(&mut self, key: &str, now: Millis) -> bool {
+    /// Whether `key` was seen within the memory at another place; it is from now on.
+    fn note(&mut self, key: &str, place: u64, now: Millis) -> bool {
         self.forget(now, usize::MAX);
         let mark = self.mark(key);
-        let is_repeat = self.last.contains_key(&mark);
-        if !is_repeat {
+        let first = self.last.get(&mark).map(|seen| seen.first);
+        if first.is_none() {
             self.forget(now, IDS);
         }
-        self.last.insert(mark, Sighting { number: self.next, at: now });
+        self.last.insert(mark, Sighting { number: self.next, at: now, first: first.unwrap_or(place) });
         self.order.push_back((mark, self.next));
         self.next += 1;
         if self.order.len() > 2 * IDS {
@@ -87,7 +95,7 @@ impl Seen {
             let last = &self.last;
             self.order.retain(|(mark, number)| last.get(mark).is_some_and(|seen| seen.number == *number));
         }
-        is_repeat
+        first.is_some_and(|first| first != place)
     }
 
     fn mark(&self, key: &str) -> Mark {
@@ -118,47 +126,62 @@ mod tests {
 
     const HOUR: Millis = 3600 * 1000;
 
+    /// Sees a key at a place where nothing was seen before.
+    fn note(seen: &mut Seen, key: &str, now: Millis) -> bool {
+        let place = seen.next;
+        seen.note(key, place, now)
+    }
+
+    #[test]
+    fn a_record_is_no_repeat_of_itself() {
+        let mut seen = Seen::default();
+        assert!(!seen.note("a", 7, 0));
+        assert!(seen.note("a", 8, 0));
+        assert!(!seen.note("a", 7, 1), "read again");
+        assert!(seen.note("a", 8, 1), "the other one is a repeat whenever it is read");
+    }
+
     #[test]
     fn an_id_is_a_repeat_until_it_is_forgotten() {
         let mut seen = Seen::default();
-        assert!(!seen.note("a", 0));
-        assert!(seen.note("a", 40 * HOUR));
-        assert!(seen.note("a", 80 * HOUR), "last seen 40 hours ago");
-        assert!(!seen.note("a", 129 * HOUR), "last seen 49 hours ago");
+        assert!(!note(&mut seen, "a", 0));
+        assert!(note(&mut seen, "a", 40 * HOUR));
+        assert!(note(&mut seen, "a", 80 * HOUR), "last seen 40 hours ago");
+        assert!(!note(&mut seen, "a", 129 * HOUR), "last seen 49 hours ago");
     }
 
     #[test]
     fn an_id_is_forgotten_in_time_whatever_was_seen_since() {
         let mut seen = Seen::default();
-        assert!(!seen.note("a", 0));
-        assert!(seen.note("a", HOUR));
-        assert!(!seen.note("b", 40 * HOUR));
-        assert!(!seen.note("c", 48 * HOUR + 1));
-        assert!(!seen.note("a", 60 * HOUR), "last seen 59 hours ago");
-        assert!(seen.note("b", 60 * HOUR), "last seen 20 hours ago");
+        assert!(!note(&mut seen, "a", 0));
+        assert!(note(&mut seen, "a", HOUR));
+        assert!(!note(&mut seen, "b", 40 * HOUR));
+        assert!(!note(&mut seen, "c", 48 * HOUR + 1));
+        assert!(!note(&mut seen, "a", 60 * HOUR), "last seen 59 hours ago");
+        assert!(note(&mut seen, "b", 60 * HOUR), "last seen 20 hours ago");
     }
 
     #[test]
     fn memory_is_bounded_and_the_longest_unseen_goes_first() {
         let mut seen = Seen::default();
         for id in 0..IDS {
-            assert!(!seen.note(&id.to_string(), 0));
+            assert!(!note(&mut seen, &id.to_string(), 0));
         }
-        assert!(seen.note("0", 1), "seen again, so it stays");
-        assert!(!seen.note("new", 2));
-        assert!(seen.note("0", 3));
-        assert!(!seen.note("1", 4), "the oldest was forgotten");
+        assert!(note(&mut seen, "0", 1), "seen again, so it stays");
+        assert!(!note(&mut seen, "new", 2));
+        assert!(note(&mut seen, "0", 3));
+        assert!(!note(&mut seen, "1", 4), "the oldest was forgotten");
         assert_eq!(seen.last.len(), IDS);
     }
 
     #[test]
     fn repeats_do_not_grow_memory() {
         let mut seen = Seen::default();
-        assert!(!seen.note("a", 0) && !seen.note("b", 0));
+        assert!(!note(&mut seen, "a", 0) && !note(&mut seen, "b", 0));
         for _ in 0..5 * IDS {
-            assert!(seen.note("a", 1));
+            assert!(note(&mut seen, "a", 1));
         }
-        assert!(seen.note("b", 2), "one busy id pushes no other out");
+        assert!(note(&mut seen, "b", 2), "one busy id pushes no other out");
         assert!(seen.last.len() == 2 && seen.order.len() <= 2 * IDS + 1, "{}", seen.order.len());
     }
 }

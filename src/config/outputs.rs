@@ -1,5 +1,8 @@
 //! `[forward]` and `[dead_letters]`: what leaves besides metrics, and where to.
 
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
 use regex_lite::Regex;
 
 use super::producer::refusal;
@@ -7,12 +10,15 @@ use super::read::{Notes, Section, optional, word};
 use super::source::{Item, Origin, Table, Value};
 use super::tables::{read_options, severity_word};
 use super::values::{brokers, topic};
-use super::{DeadLetters, Destination, Forward, Policy, Settings};
+use super::{DeadLetters, Delivery, Destination, Forward, OptionValue, Policy, Profile, Settings};
 use crate::catalogue::problem::did_you_mean;
 use crate::terms::Reason;
 
 pub(super) const POLICIES: [(&str, Policy); 3] =
     [("skip", Policy::Skip), ("dlq", Policy::Keep), ("halt", Policy::Halt)];
+
+pub(super) const DELIVERIES: [(&str, Delivery); 2] =
+    [("at_least_once", Delivery::AtLeastOnce), ("exactly_once", Delivery::ExactlyOnce)];
 
 pub(super) fn read_forward(table: Table, notes: &mut Notes<'_>) -> Forward {
     let defaults = Forward::default();
@@ -20,18 +26,13 @@ pub(super) fn read_forward(table: Table, notes: &mut Notes<'_>) -> Forward {
     let forward = Forward {
         topic: section.take("topic", None, topic),
         min_severity: section.take("min_severity", defaults.min_severity, severity_word),
+        delivery: section.take("delivery", defaults.delivery, word(&DELIVERIES)),
         brokers: section.take("brokers", defaults.brokers, |value| match optional(value.clone()) {
             Ok(None) => Ok(String::new()),
             _ => brokers(value),
         }),
         ..defaults
     };
-    section.take("delivery", (), |value| {
-        let exactly_once =
-            "exactly_once is not in this version; events have ids by which a reader tells copies";
-        let is_served = word(&[("at_least_once", true), ("exactly_once", false)])(value)?;
-        if is_served { Ok(()) } else { Err(exactly_once.to_owned()) }
-    });
     let options = section.take_table("options");
     section.finish();
     Forward { options: read_options("forward.options", options, refusal, notes), ..forward }
@@ -130,6 +131,66 @@ impl Settings {
             }
         }
         problems
+    }
+
+    /// What stands in the way of transactions, by key.
+    pub(super) fn find_delivery_problems(&self) -> Vec<(Origin, String)> {
+        if self.forward.delivery != Delivery::ExactlyOnce {
+            return Vec::new();
+        }
+        let reads_uncommitted = self
+            .kafka
+            .options
+            .get("isolation.level")
+            .is_some_and(|level| level.expose() == "read_uncommitted");
+        let obstacles = [
+            (
+                !self.forward.brokers.is_empty(),
+                "`forward.brokers` names another cluster, and a transaction spans events and offsets of one",
+            ),
+            (
+                matches!(self.dead_letters.destination, Some(Destination::File(_))),
+                "`dead_letters.file` takes no part in a transaction; keep dead letters in a topic",
+            ),
+            (
+                self.kafka.profile == Some(Profile::EventHubs),
+                "Event Hubs has transactions in its dearest tiers only, and not for every client; drop events whose \
+                 `event-id` you have seen instead",
+            ),
+            (
+                reads_uncommitted,
+                "`isolation.level` read_uncommitted shows offsets of transactions that may yet be aborted",
+            ),
+        ];
+        let origin = self.origin("forward.delivery");
+        let problem = |(_, why): (bool, &str)| {
+            (origin.clone(), format!("cannot use `forward.delivery` exactly_once: {why}"))
+        };
+        obstacles.into_iter().filter(|(stands, _)| *stands).map(problem).collect()
+    }
+
+    /// Whether what leaves goes in transactions.
+    pub fn is_transactional(&self) -> bool {
+        self.forward.delivery == Delivery::ExactlyOnce && self.produces()
+    }
+
+    /// How long the brokers wait for the end of a transaction before they abort it.
+    pub fn transaction_timeout(&self) -> Duration {
+        /// librdkafka's own default.
+        const DEFAULT: Duration = Duration::from_secs(60);
+        let set = self.forward.options.get("transaction.timeout.ms").map(OptionValue::expose);
+        set.and_then(|value| value.parse().ok()).map_or(DEFAULT, Duration::from_millis)
+    }
+
+    /// The producer's name in its transactions. A static member has one that survives a restart, which ends at once what
+    /// its predecessor left open. Others get a new one at each start: what keeps instances apart is not this name but the
+    /// generation of the consumer group, which goes along with the offsets (KIP-447).
+    pub fn transactional_id(&self) -> String {
+        let group = &self.kafka.group_id;
+        match &self.kafka.group_instance_id {
+            Some(instance) => format!("aadstream/{group}/{instance}"),
+            None => format!("aadstream/{group}/{:016x}", RandomState::new().hash_one(group)),
+        }
     }
 
     /// Outputs that somebody set up and that get nothing.
@@ -237,6 +298,40 @@ mod tests {
         assert!(settings.output_oauth().is_some());
         let producer = crate::config::producer::producer_config(&settings).unwrap();
         assert_eq!(producer.get("sasl.mechanisms"), Some("OAUTHBEARER"));
+    }
+
+    #[test]
+    fn exactly_once_is_refused_where_no_transaction_reaches() {
+        let once = [
+            ("AADSTREAM_FORWARD__TOPIC", "out"),
+            ("AADSTREAM_FORWARD__DELIVERY", "exactly_once"),
+            ("AADSTREAM_KAFKA__GROUP_ID", "g"),
+        ];
+        let [topic, delivery, group] = once;
+        assert!(load(once).unwrap().is_transactional());
+        assert!(!load([delivery, group]).unwrap().is_transactional(), "nothing leaves");
+        let check = |pair: (&str, &str), expected: &str| {
+            let expected = format!(
+                "AADSTREAM_FORWARD__DELIVERY: cannot use `forward.delivery` exactly_once: {expected}"
+            );
+            let password = ("AADSTREAM_KAFKA__OPTIONS__SASL_PASSWORD", "Endpoint=sb://x");
+            check_refused([topic, delivery, group, password, pair], &expected);
+        };
+        check(("AADSTREAM_FORWARD__BROKERS", "other:9092"), "`forward.brokers` names another cluster");
+        check(("AADSTREAM_DEAD_LETTERS__FILE", "/tmp/dead"), "`dead_letters.file` takes no part");
+        check(("AADSTREAM_KAFKA__PROFILE", "event_hubs"), "Event Hubs has transactions");
+        check(("AADSTREAM_KAFKA__OPTIONS__ISOLATION_LEVEL", "read_uncommitted"), "`isolation.level`");
+    }
+
+    #[test]
+    fn a_static_member_keeps_its_name_in_transactions() {
+        let id = |pairs: [(&str, &str); 2]| load(pairs).unwrap().transactional_id();
+        let group = ("AADSTREAM_KAFKA__GROUP_ID", "g");
+        let named = [group, ("AADSTREAM_KAFKA__GROUP_INSTANCE_ID", "pod-1")];
+        assert_eq!((id(named), id(named)), ("aadstream/g/pod-1".to_owned(), "aadstream/g/pod-1".to_owned()));
+        let unnamed = [group, ("AADSTREAM_FORWARD__TOPIC", "out")];
+        assert!(id(unnamed).starts_with("aadstream/g/"));
+        assert_ne!(id(unnamed), id(unnamed), "two instances without a name");
     }
 
     #[test]

@@ -23,7 +23,10 @@ const OWNED: &[(&str, &str)] = &[
     ("max.in.flight.requests.per.connection", IDEMPOTENT),
     ("retries", IDEMPOTENT),
     ("message.send.max.retries", IDEMPOTENT),
-    ("transactional.id", "exactly_once is not in this version"),
+    (
+        "transactional.id",
+        "set `delivery` to exactly_once in [forward]; aadstream names its transactions itself",
+    ),
     ("message.timeout.ms", PATIENT),
     ("delivery.timeout.ms", PATIENT),
     ("queue.buffering.max.messages", "use `memory_limit_bytes` in [kafka]"),
@@ -102,6 +105,12 @@ pub(super) fn own_options(settings: &Settings) -> BTreeMap<String, String> {
     set("enable.idempotence", "true");
     // An outage may last; what is not delivered is not committed.
     set("message.timeout.ms", "0");
+    if settings.is_transactional() {
+        // A letter that is tried for longer than this fails, and takes its transaction along before the brokers do.
+        let patience = settings.transaction_timeout() / 2;
+        set("message.timeout.ms", &patience.as_millis().to_string());
+        set("transaction.timeout.ms", &settings.transaction_timeout().as_millis().to_string());
+    }
     // A topic that is missing is reported after this time, and tried again.
     set("topic.metadata.propagation.max.ms", "10000");
     // The bytes in flight have one limit, which the program holds; these only must not come first.
@@ -133,6 +142,24 @@ pub(super) fn own_options(settings: &Settings) -> BTreeMap<String, String> {
         options.insert("ssl.ca.location".to_owned(), "probe".to_owned());
     }
     options
+}
+
+/// The options of a consumer of what was produced.
+pub fn reader_config(settings: &Settings) -> ClientConfig {
+    if settings.forward.brokers.is_empty() {
+        return client_config(settings);
+    }
+    let mut config = ClientConfig::new();
+    let mut options = own_options(settings);
+    let given = settings.forward.options.iter();
+    options.extend(given.map(|(option, value)| (option.clone(), value.expose().to_owned())));
+    options.retain(|option, _| CONNECTION.iter().any(|start| option.starts_with(start)));
+    for (option, value) in options {
+        config.set(option, value);
+    }
+    config.set("bootstrap.servers", settings.output_brokers()).set("group.id", &settings.kafka.group_id);
+    config.set("enable.auto.commit", "false").set_log_level(log_level(settings));
+    config
 }
 
 /// Builds the producer without a broker to talk to, and gives what librdkafka warns of.
@@ -232,6 +259,17 @@ mod tests {
         assert_eq!(option("socket.timeout.ms", tuned).unwrap(), "7000");
         let consumer = [("AADSTREAM_FORWARD__OPTIONS__FETCH_MIN_BYTES", "7")];
         assert!(check(&load(consumer).unwrap()).unwrap()[0].contains("consumer property"));
+    }
+
+    #[test]
+    fn a_letter_fails_before_its_transaction_does() {
+        let once = ("AADSTREAM_FORWARD__DELIVERY", "exactly_once");
+        assert_eq!(option("message.timeout.ms", []).unwrap(), "0");
+        assert_eq!(option("message.timeout.ms", [once]).unwrap(), "30000");
+        let short = [once, ("AADSTREAM_FORWARD__OPTIONS__TRANSACTION_TIMEOUT_MS", "10000")];
+        assert_eq!(option("message.timeout.ms", short).unwrap(), "5000");
+        assert_eq!(option("transaction.timeout.ms", short).unwrap(), "10000");
+        assert_eq!(check(&load(short).unwrap()).unwrap(), Vec::<String>::new());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use super::oauth::METHODS;
-use super::outputs::POLICIES;
+use super::outputs::{DELIVERIES, POLICIES};
 use super::tables::{FORMATS, LEVELS, TEXT_ENTRIES};
 use super::{Destination, OptionValue, Profile, Secret, SecretSource, Settings};
 use crate::digest::App;
@@ -115,7 +115,7 @@ impl Page<'_> {
         self.table("forward");
         self.key("forward", "topic", &optional(forward.topic.as_deref()));
         self.key("forward", "min_severity", &quoted(forward.min_severity.as_str()));
-        self.key("forward", "delivery", &quoted("at_least_once"));
+        self.key("forward", "delivery", &spelling(&DELIVERIES, &forward.delivery));
         self.key("forward", "brokers", &quoted(&forward.brokers));
         if self.settings.produces() {
             let mut own = super::producer::own_options(self.settings);

@@ -74,6 +74,14 @@ fn check_topic(topic: &str) -> Result<(), String> {
     ))
 }
 
+/// Where an audit begins, as it is typed.
+pub fn parse_start(text: &str) -> Result<Start, String> {
+    match start(Value::Text(text.to_owned()))? {
+        Start::Latest => Err("nothing comes after latest".to_owned()),
+        start => Ok(start),
+    }
+}
+
 pub(super) fn start(value: Value) -> Result<Start, String> {
     let word = match value {
         Value::Other(time) => time,

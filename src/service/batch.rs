@@ -58,6 +58,16 @@ impl<'c> Batches<'c> {
             .open
             .iter()
             .position(|(owner, batch)| *owner == worker && Arc::ptr_eq(&batch.topic, &partition.0));
+        // Behind a rebalance the same partition begins a batch of its own: one batch, one generation of it.
+        let is_older = |share: &Share| share.partition.1 == partition.1 && share.generation != generation;
+        let at = match at {
+            Some(at) if self.open[at].1.shares.iter().any(is_older) => {
+                let (worker, batch) = self.open.swap_remove(at);
+                self.close(worker, batch);
+                None
+            }
+            at => at,
+        };
         let at = at.unwrap_or_else(|| {
             let topic = Arc::clone(&partition.0);
             self.open.push((worker, Batch { topic, messages: Vec::new(), shares: Vec::new(), bytes: 0 }));
@@ -65,12 +75,12 @@ impl<'c> Batches<'c> {
         });
         let batch = &mut self.open[at].1;
         let (next_offset, timestamp_ms) = (message.offset() + 1, message.timestamp().to_millis());
-        match batch.shares.iter_mut().rev().find(|share| share.partition.1 == partition.1) {
-            Some(share) if share.generation == generation => {
+        match batch.shares.iter_mut().find(|share| share.partition.1 == partition.1) {
+            Some(share) => {
                 share.next_offset = next_offset;
                 share.timestamp_ms = timestamp_ms;
             }
-            _ => batch.shares.push(Share { partition, generation, next_offset, timestamp_ms }),
+            None => batch.shares.push(Share { partition, generation, next_offset, timestamp_ms }),
         }
         batch.bytes += message.payload_len();
         batch.messages.push(message);
@@ -90,7 +100,8 @@ impl<'c> Batches<'c> {
 
     fn close(&mut self, worker: usize, mut batch: Batch<'c>) {
         let shares = batch.shares.len();
-        batch.shares.retain(|share| self.progress.generation(&share.partition) == Some(share.generation));
+        let generation = |share: &Share| self.progress.generation(&share.partition, share.next_offset - 1);
+        batch.shares.retain(|share| generation(share) == Some(share.generation));
         if batch.shares.len() < shares {
             // Revoked or halted while the batch was filled: nothing of it shall be counted twice.
             let is_ours = |message: &BorrowedMessage<'_>| {

@@ -62,7 +62,7 @@ pub fn note(context: &Context, result: KafkaResult<()>, offsets: &TopicPartition
     }
 }
 
-fn list(offsets: &[(TopicPartition, i64)]) -> TopicPartitionList {
+pub fn list(offsets: &[(TopicPartition, i64)]) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
     for ((topic, partition), next_offset) in offsets {
         // Every offset comes from a message, so it is a valid one.

@@ -19,6 +19,7 @@ use tracing::{debug, info, warn};
 use super::commit::{commit_now, note};
 use super::progress::{Progress, TopicPartition};
 use super::start::{Beginning, beginnings};
+use super::transaction::Transaction;
 use crate::config::client_log::ClientLog;
 use crate::config::{Kafka, Start};
 use crate::digest::time::Millis;
@@ -36,6 +37,8 @@ const OUTAGE_LINE: Duration = Duration::from_secs(60);
 pub struct Context {
     pub progress: Arc<Progress>,
     pub metrics: Arc<Metrics>,
+    /// Where offsets go along with what is sent.
+    transaction: Option<Arc<Transaction>>,
     pub client_log: ClientLog,
     start: Start,
     /// The group answered: partitions were assigned, or there are none for this member.
@@ -48,10 +51,16 @@ pub struct Context {
 }
 
 impl Context {
-    pub fn new(progress: Arc<Progress>, metrics: Arc<Metrics>, kafka: &Kafka) -> Self {
+    pub fn new(
+        progress: Arc<Progress>,
+        metrics: Arc<Metrics>,
+        transaction: Option<Arc<Transaction>>,
+        kafka: &Kafka,
+    ) -> Self {
         Self {
             progress,
             metrics,
+            transaction,
             client_log: ClientLog::new(kafka.oauth.as_ref()),
             start: kafka.start,
             has_joined: AtomicBool::new(false),
@@ -121,10 +130,21 @@ impl Context {
         let is_lost = consumer.assignment_lost();
         let kind = if is_lost { "lost" } else { "revoke" };
         info!(count = partitions.len(), partitions = %names(&partitions), kind, "partitions given up");
-        let commits = self.progress.revoke(&partitions, Instant::now() + DRAIN);
-        // Of a lost assignment somebody else reads already; a commit would be refused.
-        if !is_lost && !commits.is_empty() {
-            commit_now(consumer, &commits);
+        let deadline = Instant::now() + DRAIN;
+        if let Some(transaction) = self.transaction.as_ref().filter(|_| !partitions.is_empty()) {
+            let is_committed = !is_lost
+                && self.progress.wait_until_drained(&partitions, deadline)
+                && transaction.settle(deadline);
+            if !is_committed {
+                transaction.break_off("partitions were given up before all that came of them was delivered");
+            }
+            self.progress.revoke(&partitions, Instant::now());
+        } else {
+            let commits = self.progress.revoke(&partitions, deadline);
+            // Of a lost assignment somebody else reads already; a commit would be refused.
+            if !is_lost && !commits.is_empty() {
+                commit_now(consumer, &commits);
+            }
         }
         let result = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_unassign(tpl),

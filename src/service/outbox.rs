@@ -11,11 +11,16 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use rdkafka::config::ClientConfig;
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use tracing::{error, info, warn};
 
+use super::context::Context;
 use super::progress::{Parcel, Progress};
-use crate::config::kafka::{in_flight_limit_bytes, plain};
+use super::teller::Teller;
+use super::transaction::Transaction;
+use crate::config::kafka::in_flight_limit_bytes;
 use crate::config::producer::producer_config;
 use crate::config::{Destination, Settings};
 use crate::log::Rarely;
@@ -41,6 +46,8 @@ const LINE_EVERY: Duration = Duration::from_secs(60);
 /// Sends letters and cares for those that come back.
 pub struct Outbox {
     desk: Arc<Desk>,
+    /// With exactly once; else letters go one by one.
+    transaction: Option<Arc<Transaction>>,
     /// Of everything in flight; letters wait beyond it.
     limit_bytes: u64,
     producer: Option<ThreadedProducer<Post>>,
@@ -54,12 +61,19 @@ pub struct Outbox {
 
 impl Outbox {
     /// `None` if nothing is to leave.
-    pub fn open(settings: &Settings, desk: Arc<Desk>) -> anyhow::Result<Option<Self>> {
+    pub fn open(
+        settings: &Settings,
+        desk: Arc<Desk>,
+        transaction: Option<Arc<Transaction>>,
+    ) -> anyhow::Result<Option<Self>> {
         let file = match &settings.dead_letters.destination {
             Some(Destination::File(path)) => Some(File::open(path)?),
             _ => None,
         };
-        let config = producer_config(settings);
+        let mut config = producer_config(settings);
+        if let (Some(config), Some(id)) = (&mut config, &desk.transactional_id) {
+            config.set("transactional.id", id);
+        }
         if config.is_none() && file.is_none() {
             return Ok(None);
         }
@@ -74,6 +88,7 @@ impl Outbox {
             limit_bytes: in_flight_limit_bytes(settings) as u64,
             returned: desk.returned(),
             producer,
+            transaction,
             single: OnceLock::new(),
             config: config.unwrap_or_default(),
             file,
@@ -82,12 +97,22 @@ impl Outbox {
         }))
     }
 
-    fn progress(&self) -> &Progress {
+    pub fn progress(&self) -> &Progress {
         &self.desk.progress
+    }
+
+    pub fn transaction(&self) -> Option<&Transaction> {
+        self.transaction.as_deref()
+    }
+
+    /// Whoever ends the transactions; `None` where there are none.
+    pub fn teller<'s>(&'s self, consumer: &'s BaseConsumer<Context>) -> Option<Teller<'s>> {
+        Some(Teller::new(self.transaction()?, self, consumer, &self.desk))
     }
 
     /// Sends a letter; waits while too much is on its way. False at the end of the service: then it is not sent.
     pub fn send(&self, letter: Box<Letter>, paper: Paper<'_>) -> bool {
+        let Some((letter, paper)) = self.escalate(letter, paper) else { return true };
         let is_open = self.progress().send(letter.bytes, self.limit_bytes);
         if !is_open {
             self.progress().release(letter.bytes);
@@ -112,8 +137,7 @@ impl Outbox {
             Content::Dead { .. } => self.desk.dead_topic.as_deref(),
         };
         let topic = topic.expect("letters are made for a topic that is configured");
-        let producer = if letter.is_alone { self.single() } else { self.producer.as_ref() };
-        let producer = producer.expect("where there is a topic there is a producer");
+        let producer = self.producer(letter.is_alone).expect("where there is a topic there is a producer");
         let mut record = BaseRecord::with_opaque_to(topic, letter).headers(paper.headers);
         record.key = paper.key.as_deref();
         record.payload = paper.body.as_deref();
@@ -128,11 +152,18 @@ impl Outbox {
         }
     }
 
-    fn single(&self) -> Option<&ThreadedProducer<Post>> {
-        self.producer.as_ref()?;
+    /// The producer of letters that go alone, or of the others.
+    pub fn producer(&self, is_alone: bool) -> Option<&ThreadedProducer<Post>> {
+        let producer = self.producer.as_ref()?;
+        if !is_alone {
+            return Some(producer);
+        }
         Some(self.single.get_or_init(|| {
             let mut config = self.config.clone();
             config.set("batch.num.messages", "1");
+            if let Some(id) = config.get("transactional.id").map(|id| format!("{id}/alone")) {
+                config.set("transactional.id", id);
+            }
             let made = config.create_with_context(Post(Arc::clone(&self.desk)));
             made.expect("its like was made from the same options")
         }))
@@ -177,8 +208,8 @@ impl Outbox {
     /// A producer may fail for good without a letter to fail with it.
     fn look_at_producers(&self) {
         for producer in self.producer.iter().chain(self.single.get()) {
-            if let Some((_, reason)) = producer.client().fatal_error() {
-                self.desk.fail(&plain(&reason));
+            if let Some((code, reason)) = producer.client().fatal_error() {
+                self.desk.fail(&self.desk.why_failed(code, &reason));
             }
         }
     }
@@ -188,6 +219,10 @@ impl Outbox {
         let error = returned.error.take().expect("only failed letters are judged");
         let (verdict, reason) = verdict(&error);
         self.desk.metrics.forward_failure(reason);
+        if let Some(transaction) = &self.transaction {
+            self.lose(transaction, &returned.letter, verdict, &error);
+            return None;
+        }
         match verdict {
             // A batch that is too large as a whole may hold letters that are not.
             Verdict::Never if !returned.letter.is_alone => {
@@ -207,11 +242,51 @@ impl Outbox {
                 Some(returned)
             }
             Verdict::Fatal => {
-                self.desk.fail(&error.to_string());
+                self.desk.fail(&self.desk.why_fatal(&error));
                 self.progress().release(returned.letter.bytes);
                 None
             }
         }
+    }
+
+    /// With a letter its transaction fails. Sent again, in another one, it fares otherwise if it was refused for good.
+    fn lose(&self, transaction: &Transaction, letter: &Letter, verdict: Verdict, error: &KafkaError) {
+        match verdict {
+            Verdict::Never => {
+                letter.place().into_iter().for_each(|place| transaction.refuse(place, letter.is_alone));
+                transaction.break_off(&format!("a letter was refused: {error}"));
+            }
+            Verdict::Later => transaction.break_off(&self.desk.trouble(letter, error)),
+            Verdict::Fatal => self.desk.fail(&self.desk.why_fatal(error)),
+        }
+        self.progress().release(letter.bytes);
+    }
+
+    /// What becomes of a letter that was refused in earlier transactions: it goes alone, then as a dead letter, then as
+    /// the hash of one; `None` if its partition halts.
+    fn escalate<'p>(
+        &self,
+        mut letter: Box<Letter>,
+        mut paper: Paper<'p>,
+    ) -> Option<(Box<Letter>, Paper<'p>)> {
+        let Some(transaction) = &self.transaction else { return Some((letter, paper)) };
+        let refusals = letter.place().map_or(0, |place| transaction.refusals(&place));
+        // An event has one step more than a letter that is dead already.
+        let steps = refusals + u8::from(letter.content != Content::Event && refusals > 1);
+        if steps > 3 || steps > 1 && self.desk.dead_topic.is_none() {
+            let advice = if steps > 3 { "" } else { "; set `topic` in [dead_letters] to go on" };
+            self.halt(&letter, &format!("its topic refuses what came of it{advice}"));
+            transaction.break_off("a partition halted, and nothing behind its message may leave");
+            return None;
+        }
+        if steps > 1 && letter.content == Content::Event {
+            (letter, paper) = letter.into_undeliverable(paper);
+        }
+        if steps > 2 {
+            (letter, paper) = letter.into_digest(paper);
+        }
+        letter.is_alone = transaction.is_careful();
+        Some((letter, paper))
     }
 
     /// A letter that its destination will never take.

@@ -47,6 +47,8 @@ struct Partition {
     waiting: VecDeque<(Arc<Parcel>, i64)>,
     /// The message in front of which the partition stops.
     halted_at: Option<i64>,
+    /// It stopped there: there is nothing more to read.
+    stands: bool,
     committed: Option<i64>,
     /// Kafka's time of the last digested message.
     timestamp_ms: Option<Millis>,
@@ -149,6 +151,7 @@ impl Progress {
                 delivered: next_offset,
                 waiting: VecDeque::new(),
                 halted_at: None,
+                stands: false,
                 committed: next_offset,
                 timestamp_ms: None,
                 high: None,
@@ -160,9 +163,8 @@ impl Progress {
     /// Waits until everything of `partitions` is digested and delivered, at most until `deadline`, and gives what is to
     /// be committed of them. The partitions are forgotten.
     pub fn revoke(&self, partitions: &[TopicPartition], deadline: Instant) -> Vec<(TopicPartition, i64)> {
-        let mut state = self.wait_for(deadline, |state| {
-            partitions.iter().all(|partition| state.partitions.get(partition).is_none_or(Partition::is_idle))
-        });
+        self.wait_until_drained(partitions, deadline);
+        let mut state = self.lock();
         let mut commits = Vec::new();
         for partition in partitions {
             if let Some(next) = state.partitions.remove(partition).and_then(|state| state.uncommitted()) {
@@ -180,11 +182,42 @@ impl Progress {
         }
     }
 
-    /// The generation under which messages of `partition` are dispatched; `None` if it is not ours any more, or halted.
-    pub fn generation(&self, partition: &TopicPartition) -> Option<u64> {
-        let state = self.lock();
-        let partition = state.partitions.get(partition).filter(|partition| partition.halted_at.is_none());
-        partition.map(|partition| partition.generation)
+    /// Goes back to what is committed: what was read since then is read again, and no report of it moves anything. Gives
+    /// where each partition begins, if that is known.
+    pub fn rewind(&self) -> Vec<(TopicPartition, Option<i64>)> {
+        let mut state = self.lock();
+        state.generation += 1;
+        let generation = state.generation;
+        for partition in state.partitions.values_mut() {
+            let committed = partition.committed;
+            *partition = Partition {
+                generation,
+                batches: 0,
+                next_offset: committed,
+                delivered: committed,
+                waiting: VecDeque::new(),
+                stands: false,
+                ..*partition
+            };
+        }
+        state.partitions.iter().map(|(key, partition)| (key.clone(), partition.committed)).collect()
+    }
+
+    /// The generation under which the message at `offset` is dispatched; `None` if its partition is not ours any more, or
+    /// halted in front of it.
+    pub fn generation(&self, partition: &TopicPartition, offset: i64) -> Option<u64> {
+        let mut state = self.lock();
+        let partition = state.partitions.get_mut(partition)?;
+        let is_behind = partition.halted_at.is_some_and(|halted_at| offset >= halted_at);
+        partition.stands |= is_behind;
+        (!is_behind).then_some(partition.generation)
+    }
+
+    /// Which partitions of these shares are still what they were.
+    pub fn current(&self, shares: &[Share]) -> Vec<i32> {
+        let mut state = self.lock();
+        let current = shares.iter().filter(|share| state.current(share).is_some());
+        current.map(|share| share.partition.1).collect()
     }
 
     /// Notes a batch on its way to a worker.
@@ -260,6 +293,7 @@ impl Progress {
             return false;
         };
         found.halted_at = Some(found.halted_at.map_or(offset, |earlier| earlier.min(offset)));
+        found.stands = true;
         drop(state);
         self.changed.notify_all();
         true
@@ -271,6 +305,19 @@ impl Progress {
         let halted =
             |(key, partition): (&TopicPartition, &Partition)| Some((key.clone(), partition.halted_at?));
         state.partitions.iter().filter_map(halted).collect()
+    }
+
+    /// Whether any message of this assignment of the partition came.
+    pub fn is_read(&self, partition: &TopicPartition) -> bool {
+        let has_read = |partition: &Partition| partition.batches > 0 || partition.next_offset.is_some();
+        self.lock().partitions.get(partition).is_some_and(has_read)
+    }
+
+    /// Partitions of which nothing is left to read.
+    pub fn standing(&self) -> Vec<TopicPartition> {
+        let state = self.lock();
+        let standing = state.partitions.iter().filter(|(_, partition)| partition.stands);
+        standing.map(|(key, _)| key.clone()).collect()
     }
 
     /// What was delivered and not committed yet.
@@ -324,6 +371,20 @@ impl Progress {
         self.wait_for(deadline, |state| state.in_flight_bytes() == 0).in_flight_bytes() == 0
     }
 
+    /// Waits until every letter is acknowledged, or given up; false if that took until `deadline`.
+    pub fn wait_until_delivered(&self, deadline: Instant) -> bool {
+        self.wait_for(deadline, |state| state.outgoing_bytes == 0).outgoing_bytes == 0
+    }
+
+    /// Waits until everything that was read of `partitions` is digested and delivered; false if that took until
+    /// `deadline`.
+    pub fn wait_until_drained(&self, partitions: &[TopicPartition], deadline: Instant) -> bool {
+        let is_drained = |state: &State| {
+            partitions.iter().all(|partition| state.partitions.get(partition).is_none_or(Partition::is_idle))
+        };
+        is_drained(&self.wait_for(deadline, is_drained))
+    }
+
     pub fn is_closed(&self) -> bool {
         self.lock().is_closed
     }
@@ -368,7 +429,7 @@ mod tests {
 
     fn share(progress: &Progress, number: i32, next_offset: i64) -> Share {
         let partition = partition(number);
-        let generation = progress.generation(&partition).unwrap();
+        let generation = progress.generation(&partition, 0).unwrap();
         Share { partition, generation, next_offset, timestamp_ms: Some(next_offset) }
     }
 
@@ -451,10 +512,41 @@ mod tests {
         assert!(progress.halt(&stone.partition, stone.generation, 15));
         progress.digested(&batch, 1, None);
         assert_eq!(progress.uncommitted(), vec![(partition(0), 12), (partition(1), 20)]);
-        assert_eq!((progress.generation(&partition(0)), progress.halted()), (None, vec![(partition(0), 12)]));
+        assert_eq!(
+            (progress.generation(&partition(0), 20), progress.halted()),
+            (None, vec![(partition(0), 12)])
+        );
         progress.committed(&partition(0), 12);
         assert_eq!(progress.uncommitted(), vec![(partition(1), 20)]);
         assert!(!progress.halt(&stone.partition, stone.generation + 1, 0), "of another assignment");
+    }
+
+    #[test]
+    fn what_was_read_since_the_commit_is_read_again_up_to_the_stone() {
+        let progress = Progress::default();
+        progress.assign([(partition(0), Some(5))]);
+        let batch = [share(&progress, 0, 20)];
+        let parcel = Parcel::new(batch.to_vec());
+        progress.dispatch(&batch, 1);
+        progress.digested(&batch, 1, Some(&parcel));
+        assert!(progress.halt(&partition(0), batch[0].generation, 12));
+        assert_eq!(progress.standing(), [partition(0)]);
+
+        assert_eq!(progress.rewind(), [(partition(0), Some(5))]);
+        assert_eq!(progress.current(&batch), Vec::<i32>::new());
+        progress.settle(&parcel);
+        assert_eq!((progress.uncommitted(), progress.standing()), (vec![], vec![]), "a late report");
+        let again =
+            Share { generation: progress.generation(&partition(0), 11).unwrap(), ..share(&progress, 0, 12) };
+        progress.dispatch(std::slice::from_ref(&again), 1);
+        progress.digested(std::slice::from_ref(&again), 1, None);
+        assert_eq!(progress.uncommitted(), vec![(partition(0), 12)]);
+        assert_eq!(progress.generation(&partition(0), 12), None);
+        assert!(
+            progress.generation(&partition(0), 11).is_some(),
+            "what stands before it may wait in a batch"
+        );
+        assert_eq!((progress.standing(), progress.halted()), (vec![partition(0)], vec![(partition(0), 12)]));
     }
 
     #[test]

@@ -13,8 +13,9 @@ use super::Service;
 use super::batch::{Batch, Batches};
 use super::context::now_ms;
 use super::outbox::Outbox;
-use super::outbox::letter::Letter;
+use super::outbox::letter::{Letter, Paper};
 use super::progress::Parcel;
+use super::transaction::Pass;
 use crate::config::Policy;
 use crate::digest::event::Event;
 use crate::digest::frame::EnvelopeIds;
@@ -97,19 +98,21 @@ struct Sending<'o, 'b> {
     outbox: &'o Outbox,
     batch: &'b Batch<'b>,
     parcel: Arc<Parcel>,
+    /// With transactions: since the first letter, and the partitions that are still ours.
+    pass: Option<(Pass<'o>, Vec<i32>)>,
     /// False at the end of the service: then the rest is not sent, and the batch is read again.
     is_whole: bool,
 }
 
 impl<'o, 'b> Sending<'o, 'b> {
     fn new(outbox: &'o Outbox, batch: &'b Batch<'b>) -> Self {
-        Self { outbox, batch, parcel: Parcel::new(batch.shares.clone()), is_whole: true }
+        Self { outbox, batch, parcel: Parcel::new(batch.shares.clone()), pass: None, is_whole: true }
     }
 
     fn events(&mut self, events: &[Event]) {
         for event in events {
             let (letter, paper) = Letter::event(&self.parcel, event);
-            self.is_whole = self.is_whole && self.outbox.send(letter, paper);
+            self.send(letter, paper);
         }
     }
 
@@ -119,7 +122,27 @@ impl<'o, 'b> Sending<'o, 'b> {
         };
         let message = self.batch.messages.iter().find(is_its).expect("what is rejected was read");
         let (letter, paper) = Letter::dead(&self.parcel, reject, message);
-        self.is_whole = self.is_whole && self.outbox.send(letter, paper);
+        self.send(letter, paper);
+    }
+
+    fn send(&mut self, letter: Box<Letter>, paper: Paper<'_>) {
+        if !self.is_whole {
+            return;
+        }
+        if let Some(transaction) = self.outbox.transaction() {
+            if self.pass.is_none() {
+                // While a parcel is inside, no partition goes back to what is committed.
+                let pass = transaction.enter();
+                self.pass = pass.map(|pass| (pass, self.outbox.progress().current(self.parcel.shares())));
+            }
+            match &mut self.pass {
+                // It is read again, by us or by its new owner.
+                Some((_, current)) if !current.contains(&letter.partition) => return,
+                Some((pass, _)) => pass.letters += 1,
+                None => return self.is_whole = false,
+            }
+        }
+        self.is_whole = self.outbox.send(letter, paper);
     }
 
     /// Lets the batch be committed once all of it is acknowledged.
@@ -127,6 +150,8 @@ impl<'o, 'b> Sending<'o, 'b> {
         if self.is_whole {
             self.outbox.settle(&self.parcel);
         }
+        // The pass goes now: whoever ends the transaction finds this parcel settled, but for acknowledgements.
+        drop(self.pass);
     }
 }
 
@@ -146,11 +171,14 @@ fn halt(service: &Service, batch: &Batch<'_>, digest: &Digest) {
                 reason = reject.reason.as_str(),
                 "partition halted; [dead_letters] policy says so"
             );
+            if let Some(transaction) = &service.transaction {
+                transaction.break_off("a partition halted, and nothing behind its message may leave");
+            }
         }
     }
 }
 
-fn input<'a>(topic: &'a str, message: &'a BorrowedMessage<'_>) -> Input<'a> {
+pub fn input<'a>(topic: &'a str, message: &'a BorrowedMessage<'_>) -> Input<'a> {
     Input {
         payload: message.payload(),
         framing: Framing::Message,
@@ -160,7 +188,7 @@ fn input<'a>(topic: &'a str, message: &'a BorrowedMessage<'_>) -> Input<'a> {
 }
 
 /// Gives a refresh the ids of its message's headers. Only then are headers parsed: sign-ins have none of interest.
-fn locate(held: &mut Held, messages: &[BorrowedMessage<'_>]) {
+pub fn locate(held: &mut Held, messages: &[BorrowedMessage<'_>]) {
     if held.found.kind == Kind::Refresh
         && let Some(message) =
             messages.iter().find(|message| (message.partition(), message.offset()) == held.position())

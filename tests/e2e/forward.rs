@@ -9,7 +9,7 @@ use crate::messages::{batch, failure, sign_in, text};
 use crate::security::{WRONG, assert_refused};
 use crate::support::{Broker, Config, Message, PATIENCE, Record, Rig, Service, sum, unique, wait_until};
 
-const FORWARDED: &str = "aadstream_events_forwarded_total";
+pub const FORWARDED: &str = "aadstream_events_forwarded_total";
 const FAILURES: &str = "aadstream_forward_failures_total";
 
 /// Two events, at the positions 1 and 3; the interrupt between them is below `min_severity`.
@@ -18,7 +18,7 @@ fn mixed() -> Message {
 }
 
 /// The id of every event that the input topic must cause, with these positions in each message.
-fn expected(broker: &Broker, input: &str, indices: &[u32]) -> BTreeSet<String> {
+pub fn expected(broker: &Broker, input: &str, indices: &[u32]) -> BTreeSet<String> {
     let ids = |(partition, end): (usize, i64)| {
         (0..end).flat_map(move |offset| {
             indices.iter().map(move |index| format!("{input}/{partition}/{offset}/{index}"))
@@ -41,10 +41,17 @@ fn found(records: &[Record]) -> (BTreeSet<String>, u64) {
 }
 
 #[track_caller]
-fn assert_all_once(broker: &Broker, expected: &BTreeSet<String>, output: &str) {
+pub fn assert_all_once(broker: &Broker, expected: &BTreeSet<String>, output: &str) {
     let (ids, copies) = found(&broker.read_all(output));
-    assert_eq!(expected.difference(&ids).count(), 0, "lost");
-    assert_eq!(ids.difference(expected).count(), 0, "unexpected");
+    let lost: Vec<_> = expected.difference(&ids).collect();
+    assert!(lost.is_empty(), "{} lost: {:?} …", lost.len(), &lost[..lost.len().min(5)]);
+    let unexpected: Vec<_> = ids.difference(expected).collect();
+    assert!(
+        unexpected.is_empty(),
+        "{} unexpected: {:?} …",
+        unexpected.len(),
+        &unexpected[..unexpected.len().min(5)]
+    );
     assert_eq!(copies, 0, "doubled");
 }
 
@@ -264,7 +271,7 @@ fn a_wrong_password_for_the_output_ends_it() {
 }
 
 /// A failure whose event hardly compresses.
-fn long_names(seed: u32) -> Message {
+pub fn long_names(seed: u32) -> Message {
     let mut state = u64::from(seed) * 2 + 1;
     let mut name = || -> String {
         let letter = |_| {

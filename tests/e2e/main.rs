@@ -5,9 +5,11 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test program")]
 
+mod audit;
 mod forward;
 mod messages;
 mod oauth;
+mod once;
 mod security;
 mod support;
 

@@ -2,7 +2,7 @@
 //!
 //! Nothing here sleeps for a fixed time: [`wait_until`] looks again and again until a deadline.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -19,7 +19,8 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::{BorrowedMessage, Header, Headers};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Message as _, Offset, TopicPartitionList};
@@ -295,8 +296,10 @@ impl Broker {
         for partition in Self::partitions(&consumer, topic) {
             list.add_partition(topic, partition);
         }
-        let committed =
-            consumer.committed_offsets(list, Duration::from_secs(10)).expect("the broker tells offsets");
+        // One that has just started may not coordinate the group yet.
+        let committed = wait_until("the broker tells offsets", PATIENCE, || {
+            consumer.committed_offsets(list.clone(), Duration::from_secs(10)).ok()
+        });
         committed.elements().iter().map(|element| element.offset().to_raw().unwrap_or(0).max(0)).collect()
     }
 
@@ -310,19 +313,48 @@ impl Broker {
             .collect()
     }
 
-    /// Everything that is in a topic now.
+    /// Everything that is in a topic now, but for what stands in transactions that were not committed.
     pub fn read_all(&self, topic: &str) -> Vec<Record> {
         let mut config = self.client();
         config.set("group.id", unique("reader")).set("fetch.message.max.bytes", "80000000");
+        config.set("enable.partition.eof", "true").set("isolation.level", "read_committed");
         let consumer: BaseConsumer = config.create().expect("a client");
+        // The brokers end what a killed process left open, in their time; before that it hides what stands behind it.
+        let all: BaseConsumer =
+            self.client().set("isolation.level", "read_uncommitted").create().expect("a client");
+        for partition in Self::partitions(&consumer, topic) {
+            let end = |client: &BaseConsumer| client.fetch_watermarks(topic, partition, PATIENCE).ok();
+            wait_until("no transaction is open", PATIENCE, || (end(&consumer)? == end(&all)?).then_some(()));
+        }
         let mut assignment = TopicPartitionList::new();
         for partition in Self::partitions(&consumer, topic) {
             assignment.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
         }
         consumer.assign(&assignment).expect("partitions are assigned");
-        (0..sum(&self.ends(topic)))
-            .map(|_| Record::of(&consumer.poll(PATIENCE).expect("a message comes").expect("it can be read")))
-            .collect()
+        let (mut records, mut ended) = (Vec::new(), BTreeSet::new());
+        while ended.len() < assignment.count() {
+            match consumer.poll(PATIENCE).expect("a message comes, or the end") {
+                Ok(message) => records.push(Record::of(&message)),
+                Err(KafkaError::PartitionEOF(partition)) => drop(ended.insert(partition)),
+                Err(error) => panic!("cannot read {topic}: {error}"),
+            }
+        }
+        records
+    }
+
+    /// An event that nothing caused.
+    pub fn plant(&self, topic: &str, id: &str) {
+        let producer: BaseProducer = self.client().create().expect("a producer");
+        let headers = OwnedHeaders::new().insert(Header { key: "event-id", value: Some(id) });
+        let record = BaseRecord::<(), [u8]>::to(topic).payload(b"{}").headers(headers);
+        producer.send(record).expect("it is taken");
+        producer.flush(PATIENCE).expect("it is delivered");
+    }
+
+    /// Another process of the same name in transactions begins: the brokers fence the first one.
+    pub fn take_over_transactions(&self, id: &str) {
+        let producer: BaseProducer = self.client().set("transactional.id", id).create().expect("a producer");
+        producer.init_transactions(PATIENCE).expect("transactions begin");
     }
 
     fn partitions(client: &BaseConsumer, topic: &str) -> Vec<i32> {
@@ -497,6 +529,20 @@ impl Config {
         }
         toml
     }
+}
+
+/// Runs `aadstream audit`; its exit code and its report.
+pub fn audit(rig: &Rig, config: &Config) -> (Option<i32>, serde_json::Value) {
+    let dir = TempDir::new().expect("a temporary folder");
+    let file = dir.path().join("aadstream.toml");
+    fs::write(&file, config.to_toml()).expect("the configuration is written");
+    let mut command = Command::new(&rig.binary);
+    command.args(["audit", "--format", "json", "-c"]).arg(&file).stdin(Stdio::null());
+    let output = command.output().expect("the binary runs");
+    let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+        panic!("no report: {error}; it says {}", String::from_utf8_lossy(&output.stderr))
+    });
+    (output.status.code(), report)
 }
 
 /// A running `aadstream run`.

@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 use super::LINE_EVERY;
 use super::letter::{Content, Letter, Paper};
 use crate::config::client_log::{ClientLog, Trouble};
+use crate::config::kafka::plain;
 use crate::config::{Destination, Settings};
 use crate::log::Rarely;
 use crate::metrics::Metrics;
@@ -36,6 +37,8 @@ pub struct Desk {
     pub metrics: Arc<Metrics>,
     pub event_topic: Option<String>,
     pub dead_topic: Option<String>,
+    /// The producer's name in its transactions.
+    pub transactional_id: Option<String>,
     client_log: ClientLog,
     has_connected: AtomicBool,
     /// What stands in the way of events, and of dead letters; gone when one arrives.
@@ -60,6 +63,7 @@ impl Desk {
             metrics,
             event_topic,
             dead_topic,
+            transactional_id: settings.is_transactional().then(|| settings.transactional_id()),
             client_log: ClientLog::new(settings.output_oauth()),
             has_connected: AtomicBool::new(false),
             trouble: Default::default(),
@@ -124,6 +128,34 @@ impl Desk {
     pub fn fail(&self, reason: &str) {
         let reason = format!("the Kafka producer failed for good: {reason}; start it again");
         self.failed.lock().expect("no code panics while it holds this lock").get_or_insert(reason);
+    }
+
+    /// A fatal error in words.
+    pub fn why_fatal(&self, error: &KafkaError) -> String {
+        match error {
+            KafkaError::Transaction(cause) => self.why_failed(cause.code(), &cause.string()),
+            _ => self.why_failed(
+                error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fatal),
+                &error.to_string(),
+            ),
+        }
+    }
+
+    /// The same of the client's own code and text.
+    pub fn why_failed(&self, code: RDKafkaErrorCode, reason: &str) -> String {
+        let is_fenced = matches!(
+            code,
+            RDKafkaErrorCode::Fenced
+                | RDKafkaErrorCode::ProducerFenced
+                | RDKafkaErrorCode::InvalidProducerEpoch
+        );
+        match &self.transactional_id {
+            Some(id) if is_fenced => format!(
+                "fenced: another process took over its transactions (`{id}`), or one of them was open for longer than \
+                 transaction.timeout.ms; what was not committed is read again"
+            ),
+            _ => plain(reason),
+        }
     }
 
     /// Why nothing can be sent any more.

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::digest::Reject;
 use crate::digest::event::Event;
-use crate::service::progress::{Parcel, Share};
+use crate::service::progress::{Parcel, Share, TopicPartition};
 
 /// What librdkafka and we keep of a letter beside its bytes.
 const COST_BYTES: u64 = 512;
@@ -41,6 +41,16 @@ pub enum Content {
         /// The bytes were too many; their hash goes in their place.
         is_digest: bool,
     },
+}
+
+/// Which letter it is, however often it is written.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Place {
+    pub partition: TopicPartition,
+    pub offset: i64,
+    pub index: Option<u32>,
+    /// Of a broken piece there may be both.
+    pub is_event: bool,
 }
 
 /// Key, body and headers.
@@ -122,6 +132,16 @@ impl Letter {
     /// What the letter's partition contributed to its batch.
     pub fn share(&self) -> Option<&Share> {
         self.parcel.shares().iter().find(|share| share.partition.1 == self.partition)
+    }
+
+    /// `None` for a letter of nowhere.
+    pub fn place(&self) -> Option<Place> {
+        let is_event = match self.content {
+            Content::Event => true,
+            Content::Dead { reason, .. } => reason == UNDELIVERABLE,
+        };
+        let partition = self.share()?.partition.clone();
+        Some(Place { partition, offset: self.offset, index: self.index, is_event })
     }
 
     pub fn topic(&self) -> &str {
