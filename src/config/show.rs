@@ -68,6 +68,7 @@ impl Page<'_> {
         self.key("kafka", "memory_limit_bytes", &number(kafka.memory_limit_bytes));
         self.key("kafka", "startup_timeout_seconds", &kafka.startup_timeout.as_secs().to_string());
         self.key("kafka", "shutdown_timeout_seconds", &kafka.shutdown_timeout.as_secs().to_string());
+        self.key("kafka", "stall_timeout_seconds", &kafka.stall_timeout.as_secs().to_string());
         let profile = kafka.profile.map(|profile| match profile {
             Profile::EventHubs => "event_hubs",
         });

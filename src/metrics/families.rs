@@ -89,6 +89,8 @@ pub struct Families {
     pub assigned_partitions: IntGauge,
     pub paused_partitions: IntGauge,
     pub in_flight_bytes: IntGauge,
+    pub stalled_partitions: IntGauge,
+    pub consumer_rebuilds: Arc<Table>,
     pub source_delay: Histogram,
     pub step_duration: HistogramVec,
     pub rules_loaded: Arc<Table>,
@@ -380,6 +382,17 @@ impl Families {
             in_flight_bytes: new.gauge(
                 "aadstream_in_flight_bytes",
                 "Bytes of messages not yet digested, and of events and dead letters not yet delivered.",
+            ),
+            stalled_partitions: new.gauge(
+                "aadstream_stalled_partitions",
+                "Partitions that stand still although the brokers have more of them.",
+            ),
+            consumer_rebuilds: new.table(
+                COUNTER,
+                "aadstream_consumer_rebuilds_total",
+                &["reason"],
+                CLOSED_SETS,
+                "Consumers built anew, because partitions stood still or because keys or certificates changed.",
             ),
             source_delay: new.register(source_delay()),
             step_duration: new.register(step_duration()),

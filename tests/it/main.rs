@@ -13,8 +13,11 @@ mod messages;
 mod metrics;
 mod neighbours;
 mod privacy;
+#[path = "../e2e/proxy.rs"]
+mod proxy;
 mod reload;
 mod rules;
 mod running;
 mod scan;
+mod stalls;
 mod tidy;
