@@ -115,7 +115,7 @@ fn names_file(option: &str, value: &str) -> bool {
 }
 
 /// The files of secrets, keys and certificates that a client has read when it was built.
-pub fn files(options: &BTreeMap<String, OptionValue>) -> Vec<PathBuf> {
+pub(super) fn files(options: &BTreeMap<String, OptionValue>) -> Vec<PathBuf> {
     let file = |(option, value): (&String, &OptionValue)| match value {
         OptionValue::Plain(path) => names_file(option, path).then(|| path.into()),
         OptionValue::Secret(Secret { source: SecretSource::File(path), .. }) => Some(path.clone()),
@@ -248,6 +248,11 @@ pub(super) fn log_level(settings: &Settings) -> RDKafkaLogLevel {
 /// Builds the client without a broker to talk to: certificates are read, mechanisms found, options weighed against each
 /// other, patterns compiled. Gives what librdkafka warns of.
 pub fn check(settings: &Settings) -> Result<Vec<String>, String> {
+    for value in settings.kafka.options.values() {
+        if let OptionValue::Secret(secret) = value {
+            secret.current()?;
+        }
+    }
     let mut config = client_config(settings);
     config.remove("bootstrap.servers").remove("debug").set_log_level(RDKafkaLogLevel::Warning);
     let log = ClientLog::default();

@@ -191,6 +191,8 @@ impl Progress {
                 commits.push((partition.clone(), next));
             }
         }
+        drop(state);
+        self.changed.notify_all();
         commits
     }
 
@@ -237,14 +239,16 @@ impl Progress {
     }
 
     /// Notes the bytes of a letter on its way out; waits, as long as it takes, while `limit` bytes are on their way
-    /// already. False after [`Progress::close`]: then nothing is sent any more.
+    /// already. False if it is not to be sent: after [`Progress::close`], and where it would have to wait and no partition
+    /// is left, for then somebody else reads its message again.
     pub fn send(&self, bytes: u64, limit: u64) -> bool {
         let mut state = self.lock();
-        while state.outgoing_bytes >= limit && !state.is_closed {
+        while state.outgoing_bytes >= limit && !state.is_closed && !state.partitions.is_empty() {
             state = self.changed.wait(state).expect("no code panics while it holds this lock");
         }
+        let is_open = state.outgoing_bytes < limit && !state.is_closed;
         state.outgoing_bytes += bytes;
-        !state.is_closed
+        is_open
     }
 
     /// Forgets messages that no worker will get any more.
@@ -522,6 +526,21 @@ mod tests {
         assert!(!progress.wait_until_idle(Instant::now()));
         progress.close();
         assert!(!progress.send(1, 1), "after the end nothing waits, and nothing is sent");
+    }
+
+    #[test]
+    fn nobody_waits_for_room_once_no_partition_is_left() {
+        let progress = Arc::new(Progress::default());
+        progress.assign([(partition(0), Some(0))]);
+        assert!(progress.send(100, 1));
+        let waiter = {
+            let progress = Arc::clone(&progress);
+            std::thread::spawn(move || progress.send(1, 1))
+        };
+        progress.revoke(&[partition(0)], Instant::now());
+        assert!(!waiter.join().unwrap());
+        progress.release(101);
+        assert!(progress.send(1, 1), "there is room");
     }
 
     #[test]

@@ -8,8 +8,11 @@
 mod forward;
 mod messages;
 mod oauth;
+#[allow(dead_code, reason = "each of two test programs uses a part of it")]
+mod proxy;
 mod security;
 mod support;
+mod watch;
 
 use std::time::Duration;
 

@@ -5,6 +5,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -17,8 +18,8 @@ pub struct Proxy {
 struct Shared {
     /// Each broker's own port and the proxy's for it.
     ports: Vec<(u16, u16)>,
-    /// Of each broker: how often it went silent.
-    silences: Vec<u64>,
+    /// Of each broker: how often it went silent as a whole, and to those who fetch.
+    silences: Vec<[u64; 2]>,
     /// Bytes that were swallowed.
     swallowed: u64,
     /// Nobody gets through any more.
@@ -35,7 +36,7 @@ impl Proxy {
         let addresses: Vec<SocketAddr> = doors.iter().map(|door| door.local_addr().unwrap()).collect();
         let shared = Shared {
             ports: brokers.iter().zip(&addresses).map(|(own, door)| (own.port(), door.port())).collect(),
-            silences: vec![0; brokers.len()],
+            silences: vec![[0; 2]; brokers.len()],
             ..Shared::default()
         };
         let shared = Arc::new(Mutex::new(shared));
@@ -62,7 +63,12 @@ impl Proxy {
 
     /// From now on nothing of this broker comes through the connections that there are; new ones work.
     pub fn silence(&self, broker: usize) {
-        self.shared.lock().unwrap().silences[broker] += 1;
+        self.shared.lock().unwrap().silences[broker][0] += 1;
+    }
+
+    /// The same of connections on which somebody has fetched messages: a client talks to its coordinator on another one.
+    pub fn silence_fetches(&self, broker: usize) {
+        self.shared.lock().unwrap().silences[broker][1] += 1;
     }
 
     pub fn swallowed(&self) -> u64 {
@@ -91,18 +97,29 @@ fn carry(shared: &Arc<Mutex<Shared>>, number: usize, client: TcpStream, server: 
         shared.silences[number]
     };
     let (mut from_client, mut to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+    let fetches = Arc::new(AtomicBool::new(false));
+    let has_fetched = Arc::clone(&fetches);
     thread::spawn(move || {
+        const FETCH: &[u8] = &[0, 1];
         // Either end may hang up.
-        let _ = io::copy(&mut from_client, &mut to_server);
+        while let Ok(request) = read_frame(&mut from_client) {
+            if request[4..].starts_with(FETCH) {
+                has_fetched.store(true, Ordering::Relaxed);
+            }
+            if to_server.write_all(&request).is_err() {
+                break;
+            }
+        }
         let _ = to_server.shutdown(Shutdown::Both);
     });
     let shared = Arc::clone(shared);
     thread::spawn(move || {
         let (mut server, mut client) = (server, client);
-        while let Ok(mut answer) = read_answer(&mut server) {
+        while let Ok(mut answer) = read_frame(&mut server) {
             let ports = {
                 let mut shared = shared.lock().unwrap();
-                if shared.silences[number] != began {
+                let [all, fetchers] = shared.silences[number];
+                if all != began[0] || fetches.load(Ordering::Relaxed) && fetchers != began[1] {
                     shared.swallowed += answer.len() as u64;
                     continue;
                 }
@@ -117,14 +134,14 @@ fn carry(shared: &Arc<Mutex<Shared>>, number: usize, client: TcpStream, server: 
     });
 }
 
-/// One answer with the four bytes of its length.
-fn read_answer(server: &mut TcpStream) -> io::Result<Vec<u8>> {
+/// One request or answer with the four bytes of its length.
+fn read_frame(from: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut length = [0; 4];
-    server.read_exact(&mut length)?;
-    let mut answer = length.to_vec();
-    answer.resize(4 + u32::from_be_bytes(length) as usize, 0);
-    server.read_exact(&mut answer[4..])?;
-    Ok(answer)
+    from.read_exact(&mut length)?;
+    let mut frame = length.to_vec();
+    frame.resize(4 + u32::from_be_bytes(length) as usize, 0);
+    from.read_exact(&mut frame[4..])?;
+    Ok(frame)
 }
 
 /// A host and the four bytes of its port, wherever they stand.

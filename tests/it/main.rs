@@ -13,6 +13,7 @@ mod messages;
 mod metrics;
 mod neighbours;
 mod privacy;
+#[allow(dead_code, reason = "each of two test programs uses a part of it")]
 #[path = "../e2e/proxy.rs"]
 mod proxy;
 mod reload;

@@ -58,7 +58,7 @@ fn wait_for(running: &Running, time: Duration) {
 
 #[test]
 fn a_broker_that_falls_silent_is_noticed_and_nothing_is_lost_or_doubled() {
-    let period = Duration::from_secs(6);
+    let period = Duration::from_secs(10);
     let (running, proxy) = start(period, "");
     produce(&running, 100);
     running.wait_read(300);
