@@ -23,6 +23,7 @@ use crate::digest::found::without_code;
 use crate::digest::time::Millis;
 use crate::terms::{Flow, Kind, LogCategory, Outcome, Reason};
 
+mod builder;
 mod families;
 mod label;
 mod record;
