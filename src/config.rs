@@ -74,6 +74,8 @@ pub struct Kafka {
     pub memory_limit_bytes: usize,
     pub startup_timeout: Duration,
     pub shutdown_timeout: Duration,
+    /// A partition that stands still for so long although there is more in it has its consumer built anew; zero never.
+    pub stall_timeout: Duration,
     pub profile: Option<Profile>,
     /// Where tokens come from, with OAUTHBEARER.
     pub oauth: Option<oauth::OAuth>,
@@ -111,6 +113,14 @@ impl OptionValue {
         match self {
             Self::Plain(value) => value,
             Self::Secret(secret) => secret.expose(),
+        }
+    }
+
+    /// The same as it is now: a secret's file may have been written anew. One that cannot be read is what it was.
+    pub fn current(&self) -> String {
+        match self {
+            Self::Plain(value) => value.clone(),
+            Self::Secret(secret) => secret.current().unwrap_or_else(|_| secret.expose().to_owned()),
         }
     }
 }
@@ -250,6 +260,8 @@ impl Default for Kafka {
             startup_timeout: Duration::from_secs(30),
             // Half of what Kubernetes waits before it kills.
             shutdown_timeout: Duration::from_secs(15),
+            // The client gives up a dead connection by itself after socket.timeout.ms, a minute: twice that.
+            stall_timeout: Duration::from_secs(120),
             profile: None,
             oauth: None,
             options: BTreeMap::new(),

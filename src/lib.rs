@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod files;
 pub mod report;
 pub mod log;
+pub mod look;
 pub mod web;
 pub mod service;
 pub mod demo;

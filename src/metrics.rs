@@ -23,6 +23,7 @@ use crate::digest::found::without_code;
 use crate::digest::time::Millis;
 use crate::terms::{Flow, Kind, LogCategory, Outcome, Reason};
 
+mod builder;
 mod families;
 mod label;
 mod record;
@@ -200,6 +201,9 @@ impl Metrics {
         for reason in FORWARD_FAILURES {
             families.forward_failures.declare(&|key| _ = key.own(reason));
         }
+        for reason in ["stalled", "files"] {
+            families.consumer_rebuilds.declare(&|key| _ = key.own(reason));
+        }
         for kind in ["assign", "revoke", "lost"] {
             families.rebalances.declare(&|key| _ = key.own(kind));
         }
@@ -263,6 +267,14 @@ impl Metrics {
 
     pub fn paused_partitions(&self, count: usize) {
         set(&self.families.paused_partitions, count);
+    }
+
+    pub fn stalled_partitions(&self, count: usize) {
+        set(&self.families.stalled_partitions, count);
+    }
+
+    pub fn consumer_rebuild(&self, reason: &'static str) {
+        self.families.consumer_rebuilds.add(|key| _ = key.own(reason), 1);
     }
 
     pub fn in_flight_bytes(&self, bytes: u64) {

@@ -13,11 +13,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, TopicPartitionList};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 
 use crate::catalogue::Catalogue;
 use crate::config::client_log::TroubleKind;
-use crate::config::kafka::{client_config, in_flight_limit_bytes};
+use crate::config::kafka::in_flight_limit_bytes;
 use crate::config::{Kafka, Settings};
 use crate::digest::Middle;
 use crate::exit_code::{Exit, ExitError};
@@ -33,19 +33,23 @@ mod context;
 mod moves;
 mod outbox;
 mod progress;
+mod session;
 mod start;
 mod teller;
 mod transaction;
+mod watchdog;
 mod worker;
 
 use batch::Batches;
-use commit::{commit_now, commit_soon};
+use commit::commit_soon;
 use context::Context;
 pub use context::now_ms;
-use outbox::{Desk, Outbox};
+use outbox::Desk;
 use progress::Progress;
 pub use progress::TopicPartition;
+use session::End;
 use transaction::Transaction;
+use watchdog::Watchdog;
 
 /// How long one poll waits for a message; also how often housekeeping gets its turn in a quiet stream.
 const POLL: Duration = Duration::from_millis(100);
@@ -93,6 +97,11 @@ pub struct Service {
     /// Milliseconds since the epoch of the poll loop's last turn; 0 before the first.
     turned_at: AtomicI64,
     has_joined: AtomicBool,
+    /// Some broker has taken us since the start, whatever consumer it was.
+    has_connected: AtomicBool,
+    watchdog: Arc<Watchdog>,
+    /// A consumer that another one replaces has not left yet.
+    is_leaving: Arc<AtomicBool>,
     /// Topics that the brokers do not have, as last heard.
     missing_topics: std::sync::Mutex<Vec<String>>,
     /// The client cannot go on.
@@ -105,6 +114,7 @@ impl Service {
         let progress: Arc<Progress> = Arc::default();
         let desk = Desk::new(&settings, Arc::clone(&progress), Arc::clone(&metrics));
         let transaction = settings.is_transactional().then(Arc::default);
+        let watchdog = Watchdog::new(settings.kafka.stall_timeout, Arc::clone(&progress));
         Self {
             transaction,
             settings,
@@ -116,6 +126,9 @@ impl Service {
             stopping: AtomicBool::new(false),
             turned_at: AtomicI64::new(0),
             has_joined: AtomicBool::new(false),
+            has_connected: AtomicBool::new(false),
+            watchdog: Arc::new(watchdog),
+            is_leaving: Arc::default(),
             missing_topics: std::sync::Mutex::default(),
             failed: std::sync::Mutex::default(),
         }
@@ -144,69 +157,6 @@ impl Service {
         self.progress.positions()
     }
 
-    /// Consumes until [`Service::stop`], or until the client cannot go on.
-    pub fn consume(&self) -> anyhow::Result<()> {
-        let kafka = &self.settings.kafka;
-        let outbox = Outbox::open(&self.settings, Arc::clone(&self.desk), self.transaction.clone())?;
-        let context = Context::new(
-            Arc::clone(&self.progress),
-            Arc::clone(&self.metrics),
-            self.transaction.clone(),
-            kafka,
-        );
-        let consumer: BaseConsumer<Context> = client_config(&self.settings)
-            .create_with_context(context)
-            .context("cannot create the Kafka client")?;
-        let topics: Vec<&str> = kafka.topics.iter().map(String::as_str).collect();
-        consumer.subscribe(&topics).with_context(|| format!("cannot subscribe to {}", topics.join(", ")))?;
-        info!(brokers = kafka.brokers, topics = topics.join(","), group_id = kafka.group_id, "consuming");
-        let result = std::thread::scope(|scope| {
-            if let Some(outbox) = &outbox {
-                let clerk = std::thread::Builder::new().name("clerk".to_owned());
-                clerk.spawn_scoped(scope, || outbox.care()).context("cannot start a thread")?;
-            }
-            if let Some(teller) = outbox.as_ref().and_then(|outbox| outbox.teller(&consumer)) {
-                let thread = std::thread::Builder::new().name("teller".to_owned());
-                thread.spawn_scoped(scope, move || teller.serve()).context("cannot start a thread")?;
-            }
-            let (batches, workers) = worker::spawn(scope, self, outbox.as_ref(), workers(&self.settings));
-            let result = PollLoop::new(self, &consumer, batches).run();
-            self.finish(&consumer);
-            drop(workers);
-            result
-        });
-        info!("consumer closed");
-        result
-    }
-
-    /// Waits until what is in flight is digested and delivered, commits and leaves the group.
-    fn finish(&self, consumer: &BaseConsumer<Context>) {
-        let deadline = Instant::now() + self.settings.kafka.shutdown_timeout / 2;
-        let is_done = match &self.transaction {
-            Some(transaction) => {
-                let all =
-                    self.progress.positions().into_iter().map(|(partition, _)| partition).collect::<Vec<_>>();
-                self.desk.failed().is_none()
-                    && self.progress.wait_until_drained(&all, deadline)
-                    && transaction.settle(deadline)
-            }
-            None => {
-                let is_done = self.progress.wait_until_idle(deadline);
-                let offsets = self.progress.uncommitted();
-                if !offsets.is_empty() {
-                    commit_now(consumer, &offsets);
-                }
-                is_done
-            }
-        };
-        if !is_done {
-            warn!("some messages were not digested, or not delivered, in time; they will be read again");
-        }
-        self.progress.close();
-        self.transaction.iter().for_each(|transaction| transaction.end());
-        consumer.unsubscribe();
-    }
-
     fn fail(&self, reason: &str) {
         *self.failed.lock().expect("no code panics while it holds this lock") = Some(reason.to_owned());
     }
@@ -233,16 +183,28 @@ impl Health for Service {
             return Some("the consumer group has not been joined yet".to_owned());
         }
         let halted = self.progress.halted();
-        if let Some(((topic, partition), offset)) = halted.first() {
-            let more =
-                if halted.len() > 1 { format!(" and {} more", halted.len() - 1) } else { String::new() };
-            return Some(format!("the partition {topic}/{partition} is halted at offset {offset}{more}"));
+        if let Some(standing) = standing(&halted, "is halted") {
+            return Some(standing);
+        }
+        let stalled = self.watchdog.stalled();
+        if let Some(standing) = standing(&stalled, "has more to read and stands still") {
+            return Some(standing);
         }
         if let Some(trouble) = self.desk.unready() {
             return Some(trouble);
         }
         self.stopping.load(Ordering::Relaxed).then(|| "stopping".to_owned())
     }
+}
+
+/// Says of the first of these partitions what is wrong with it, and where.
+fn standing(partitions: &[(TopicPartition, i64)], what: &str) -> Option<String> {
+    let ((topic, partition), offset) = partitions.first()?;
+    let more = match partitions.len() {
+        1 => String::new(),
+        count => format!(" and {} more", count - 1),
+    };
+    Some(format!("the partition {topic}/{partition} {what} at offset {offset}{more}"))
 }
 
 /// The state of the thread that polls.
@@ -277,8 +239,11 @@ impl<'s, 'c> PollLoop<'s, 'c> {
         }
     }
 
-    fn run(&mut self) -> anyhow::Result<()> {
+    fn run(&mut self) -> anyhow::Result<End> {
         while !self.service.stopping.load(Ordering::Relaxed) {
+            if self.service.is_renewed() {
+                return Ok(End::Renewed);
+            }
             self.service.turned_at.store(now_ms(), Ordering::Relaxed);
             self.make_room();
             let waited = Instant::now();
@@ -303,7 +268,7 @@ impl<'s, 'c> PollLoop<'s, 'c> {
             self.batches.flush();
             self.housekeeping()?;
         }
-        Ok(())
+        Ok(End::Stopped)
     }
 
     fn take(&mut self, message: BorrowedMessage<'c>) {
@@ -351,7 +316,11 @@ impl<'s, 'c> PollLoop<'s, 'c> {
     fn housekeeping(&mut self) -> anyhow::Result<()> {
         let (service, context) = (self.service, self.consumer.context());
         let now = Instant::now();
+        if context.has_connected.load(Ordering::Relaxed) {
+            service.has_connected.store(true, Ordering::Relaxed);
+        }
         if context.has_joined.load(Ordering::Relaxed) {
+            service.has_connected.store(true, Ordering::Relaxed);
             service.has_joined.store(true, Ordering::Relaxed);
             if !service.progress.positions().is_empty() {
                 service.missing_topics.lock().expect("no code panics while it holds this lock").clear();
@@ -395,8 +364,7 @@ impl<'s, 'c> PollLoop<'s, 'c> {
         if now.duration_since(self.started) < *startup_timeout {
             return None;
         }
-        let has_connected =
-            context.has_joined.load(Ordering::Relaxed) || context.has_connected.load(Ordering::Relaxed);
+        let has_connected = self.service.has_connected.load(Ordering::Relaxed);
         let consumer = (!has_connected).then(|| context.client_log.trouble());
         let trouble = consumer.flatten().map(|trouble| (brokers, trouble));
         let producer = || Some((self.service.settings.output_brokers(), self.service.desk.refusal()?));
@@ -419,6 +387,8 @@ impl<'s, 'c> PollLoop<'s, 'c> {
             }
         }
         service.metrics.in_flight_bytes(service.progress.in_flight_bytes());
+        let stalled = service.watchdog.observe(&service.progress.steps(), self.is_paused, Instant::now());
+        service.metrics.stalled_partitions(stalled);
     }
 
     /// An error that came in place of a message. Most pass by themselves; a fatal one ends the service.

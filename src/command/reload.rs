@@ -1,16 +1,22 @@
-//! Reads the rules anew while the service runs: on SIGHUP, and on request over HTTP.
+//! Reads the rules anew while the service runs: when they change, on SIGHUP, and on request over HTTP. Where keys and
+//! certificates of the consumer change, another consumer takes its place.
 
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tracing::{error, info, warn};
 
 use crate::config::Settings;
+use crate::look::{Looks, Watch};
 use crate::service::Service;
 use crate::web::Reload;
 
 /// Problems that a log line names; `config check` and `rules check` show all.
 const SHOWN: usize = 3;
+
+/// Files are looked at this often; a change is taken up when it stands still from one look to the next.
+pub const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Where the configuration came from, and what takes the rules in it.
 pub struct Reloader {
@@ -18,26 +24,71 @@ pub struct Reloader {
     /// Those that the service began with.
     settings: Settings,
     service: Arc<Service>,
-    /// One at a time.
-    turn: Mutex<()>,
+    /// One reload at a time.
+    files: Mutex<Files>,
+}
+
+/// What is read anew when it changes.
+#[derive(Default)]
+struct Files {
+    /// `[rules] dir` as it was last read.
+    dir: Option<PathBuf>,
+    rules: Watch,
+    client: Watch,
 }
 
 impl Reloader {
     pub fn new(path: Option<PathBuf>, settings: Settings, service: Arc<Service>) -> Self {
-        Self { path, settings, service, turn: Mutex::new(()) }
+        let mut files = Files { dir: settings.rules.dir.clone(), ..Files::default() };
+        files.rules.note(rule_looks(path.as_deref(), files.dir.as_deref()));
+        files.client.note(Looks::of(settings.client_files()));
+        Self { path, settings, service, files: Mutex::new(files) }
     }
-}
 
-impl Reload for Reloader {
-    fn reload(&self) -> Result<String, String> {
-        let _turn = self.turn.lock().expect("no code panics while it holds this lock");
-        let loaded =
-            Settings::load(self.path.as_deref()).map_err(|error| format!("{error:#}")).and_then(|settings| {
-                match settings.load_rules() {
-                    Ok(catalogue) => Ok((catalogue, settings)),
-                    Err(problems) => Err(problems.to_string()),
-                }
-            });
+    fn files(&self) -> MutexGuard<'_, Files> {
+        self.files.lock().expect("no code panics while it holds this lock")
+    }
+
+    /// Takes up what has changed since the last time.
+    pub fn look(&self) {
+        let mut files = self.files();
+        let now = rule_looks(self.path.as_deref(), files.dir.as_deref());
+        if files.rules.is_due(now) {
+            // The log has told what came of it.
+            let _ = self.read(&mut files);
+        }
+        let now = Looks::of(self.settings.client_files());
+        if files.client.is_due(now.clone()) {
+            files.client.note(now);
+            self.renew();
+        }
+    }
+
+    /// Another consumer logs in with what the files hold now.
+    fn renew(&self) {
+        if let Err(problem) = crate::config::kafka::check(&self.settings) {
+            return error!("the consumer in place stays: {problem}");
+        }
+        self.service.renew();
+        if self.settings.produces() {
+            warn!("what [forward] and [dead_letters] log in with may have changed too; that needs a restart");
+        }
+    }
+
+    fn read(&self, files: &mut Files) -> Result<String, String> {
+        // What changes while it is read is read again.
+        files.rules.note(rule_looks(self.path.as_deref(), files.dir.as_deref()));
+        let loaded = Settings::load(self.path.as_deref()).map_err(|error| format!("{error:#}"));
+        let loaded = loaded.and_then(|settings| {
+            if files.dir != settings.rules.dir {
+                files.dir.clone_from(&settings.rules.dir);
+                files.rules.note(rule_looks(self.path.as_deref(), files.dir.as_deref()));
+            }
+            match settings.load_rules() {
+                Ok(catalogue) => Ok((catalogue, settings)),
+                Err(problems) => Err(problems.to_string()),
+            }
+        });
         let (catalogue, settings) = match loaded {
             Ok(loaded) => loaded,
             Err(problems) => {
@@ -56,6 +107,20 @@ impl Reload for Reloader {
         }
         Ok(format!("{rules} rules are in force, catalogue {version}"))
     }
+}
+
+impl Reload for Reloader {
+    fn reload(&self) -> Result<String, String> {
+        self.read(&mut self.files())
+    }
+}
+
+/// The configuration, the folder of rules and the files in it.
+fn rule_looks(config: Option<&Path>, dir: Option<&Path>) -> Looks {
+    let listing = dir.and_then(|dir| std::fs::read_dir(dir).ok()).into_iter().flatten();
+    let mut rules: Vec<PathBuf> = listing.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    rules.sort();
+    Looks::of(config.into_iter().chain(dir).map(Path::to_owned).chain(rules))
 }
 
 /// The first problems, for the log.

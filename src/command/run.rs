@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::reload::Reloader;
+use super::reload::{LOOK_EVERY, Reloader};
 use super::signals;
 use crate::catalogue::Catalogue;
 use crate::cli::RunArgs;
@@ -114,10 +114,12 @@ impl Running {
         Ok(Self { service, address, reloader, shutdown_timeout, consumer, ended, stop_web, runtime })
     }
 
-    /// Waits for the signal to stop, or until the consumer ends by itself; each SIGHUP meanwhile reads the rules anew.
+    /// Waits for the signal to stop, or until the consumer ends by itself; each SIGHUP meanwhile reads the rules anew, as
+    /// does a change of their files.
     fn wait(&self, mut stop: watch::Receiver<Option<&'static str>>, mut hangups: watch::Receiver<u64>) {
         let mut ended = self.ended.clone();
         self.runtime.block_on(async move {
+            let mut looks = tokio::time::interval(LOOK_EVERY);
             loop {
                 tokio::select! {
                     Ok(signal) = stop.wait_for(Option::is_some) => {
@@ -128,6 +130,11 @@ impl Running {
                         let reloader = Arc::clone(&self.reloader);
                         // The log has told what came of it.
                         let _ = tokio::task::spawn_blocking(move || reloader.reload()).await;
+                    }
+                    _ = looks.tick() => {
+                        let reloader = Arc::clone(&self.reloader);
+                        // It fails only by a panic, which is in the log.
+                        let _ = tokio::task::spawn_blocking(move || reloader.look()).await;
                     }
                 }
             }

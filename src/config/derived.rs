@@ -1,6 +1,8 @@
 //! What the rest of the program makes of the settings.
 
-use super::Settings;
+use std::path::PathBuf;
+
+use super::{Settings, kafka};
 use crate::catalogue::Catalogue;
 use crate::catalogue::problem::{Problem, Problems};
 use crate::digest::Options;
@@ -38,6 +40,11 @@ impl Settings {
         }
         options.rejects = self.dead_letters.unskipped().next().is_some();
         options
+    }
+
+    /// The files that the consumer reads when it is built: passwords, keys, certificates.
+    pub fn client_files(&self) -> Vec<PathBuf> {
+        kafka::files(&self.kafka.options)
     }
 
     /// Who may see the pages.

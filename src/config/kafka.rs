@@ -1,6 +1,7 @@
 //! What librdkafka is told: our own options with their reasons, a profile's, the operator's, in this order.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -9,7 +10,7 @@ use rdkafka::types::RDKafkaConfRes;
 
 use super::client_log::ClientLog;
 use super::option_names::OPTION_NAMES;
-use super::{OptionValue, Origin, Profile, Settings};
+use super::{OptionValue, Origin, Profile, Secret, SecretSource, Settings};
 use crate::catalogue::problem::did_you_mean;
 
 /// Options that the program sets itself, and what to do instead.
@@ -46,6 +47,7 @@ const COMMITS: &str = "aadstream commits an offset itself, once every message be
 const ALIASES: [(&str, &str); 2] =
     [("sasl.mechanism", "sasl.mechanisms"), ("max.partition.fetch.bytes", "fetch.message.max.bytes")];
 
+/// Options that name a file which librdkafka reads when a client is built.
 const FILES: &[&str] = &[
     "ssl.ca.location",
     "ssl.certificate.location",
@@ -99,14 +101,27 @@ pub(super) fn check_option(option: &str, value: &OptionValue) -> Result<(), Stri
 /// Files that librdkafka reads when the client is built; it complains of them without their names.
 fn check_file(option: &str, value: &OptionValue) -> Result<(), String> {
     let OptionValue::Plain(path) = value else { return Ok(()) };
-    let is_file = FILES.contains(&option) && !(option == "ssl.ca.location" && path == "probe");
-    if !is_file {
+    if !names_file(option, path) {
         return Ok(());
     }
     match std::fs::metadata(path) {
         Ok(_) => Ok(()),
         Err(error) => Err(format!("cannot use the option `{option}`: cannot read {path}: {error}")),
     }
+}
+
+fn names_file(option: &str, value: &str) -> bool {
+    FILES.contains(&option) && value != "probe"
+}
+
+/// The files of secrets, keys and certificates that a client has read when it was built.
+pub(super) fn files(options: &BTreeMap<String, OptionValue>) -> Vec<PathBuf> {
+    let file = |(option, value): (&String, &OptionValue)| match value {
+        OptionValue::Plain(path) => names_file(option, path).then(|| path.into()),
+        OptionValue::Secret(Secret { source: SecretSource::File(path), .. }) => Some(path.clone()),
+        OptionValue::Secret(_) => None,
+    };
+    options.iter().filter_map(file).collect()
 }
 
 /// librdkafka's messages begin with a capital letter; ours do not.
@@ -131,7 +146,7 @@ pub fn client_config(settings: &Settings) -> ClientConfig {
     let mut config = ClientConfig::new();
     let mut options = own_options(settings);
     for (option, value) in &settings.kafka.options {
-        options.insert(canonical(option).to_owned(), value.expose().to_owned());
+        options.insert(canonical(option).to_owned(), value.current());
     }
     for (option, value) in options {
         config.set(option, value);
@@ -182,6 +197,8 @@ pub(super) fn own_options(settings: &Settings) -> BTreeMap<String, String> {
     set("socket.keepalive.enable", "true");
     // A topic that is created later, or matches a pattern later, is found soon.
     set("topic.metadata.refresh.interval.ms", "10000");
+    // How far each partition was fetched, and where its end is: for the lag and for the watchdog.
+    set("statistics.interval.ms", "2000");
     // Brokers with a metrics subscription would get our client's; nobody asked for that.
     set("enable.metrics.push", "false");
     if kafka.profile == Some(Profile::EventHubs) {
@@ -237,6 +254,11 @@ pub(super) fn is_pattern(topic: &str) -> bool {
 /// Builds the client without a broker to talk to: certificates are read, mechanisms found, options weighed against each
 /// other. Gives what librdkafka warns of.
 pub fn check(settings: &Settings) -> Result<Vec<String>, String> {
+    for value in settings.kafka.options.values() {
+        if let OptionValue::Secret(secret) = value {
+            secret.current()?;
+        }
+    }
     let mut config = client_config(settings);
     config.remove("bootstrap.servers").remove("debug").set_log_level(RDKafkaLogLevel::Warning);
     let log = ClientLog::default();

@@ -35,26 +35,14 @@ pub struct OAuth {
     pub method: Method,
     pub token_url: String,
     pub client_id: Option<String>,
-    pub client_secret: Option<Fresh>,
+    pub client_secret: Option<Secret>,
     pub assertion_file: Option<PathBuf>,
     pub scope: Option<String>,
     /// The authorities to trust, in place of the system's.
     pub ca_file: Option<PathBuf>,
     /// What App Service and Container Apps want to see in place of a machine's address.
-    pub identity_header: Option<Fresh>,
+    pub identity_header: Option<Secret>,
 }
-
-/// A secret that is read when it is needed: another value in the same place is no other configuration.
-#[derive(Clone, Debug)]
-pub struct Fresh(pub Secret);
-
-impl PartialEq for Fresh {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.source == other.0.source
-    }
-}
-
-impl Eq for Fresh {}
 
 /// Reads the table; without one there are no tokens.
 pub(super) fn read(table: Table, kafka: &Kafka, notes: &mut Notes<'_>) -> Option<OAuth> {
@@ -68,7 +56,7 @@ pub(super) fn read(table: Table, kafka: &Kafka, notes: &mut Notes<'_>) -> Option
         method: method.unwrap_or(Method::ClientCredentials),
         token_url: section.take("token_url", String::new(), token_url),
         client_id: section.take("client_id", None, optional),
-        client_secret: section.take_secret("client_secret").map(Fresh),
+        client_secret: section.take_secret("client_secret"),
         assertion_file: section.take("assertion_file", None, file),
         scope: section.take("scope", None, optional),
         ca_file: section.take("ca_file", None, file),
@@ -119,7 +107,7 @@ impl OAuth {
             Method::ManagedIdentity => {
                 if self.token_url.is_empty() {
                     self.identity_header =
-                        Secret::from_variable("IDENTITY_HEADER".to_owned(), environment).ok().map(Fresh);
+                        Secret::from_variable("IDENTITY_HEADER".to_owned(), environment).ok();
                     let app = self.identity_header.as_ref().and_then(|_| variable("IDENTITY_ENDPOINT"));
                     self.token_url = app.unwrap_or_else(|| AZURE_MACHINE.to_owned());
                 }

@@ -68,6 +68,7 @@ impl Page<'_> {
         self.key("kafka", "memory_limit_bytes", &number(kafka.memory_limit_bytes));
         self.key("kafka", "startup_timeout_seconds", &kafka.startup_timeout.as_secs().to_string());
         self.key("kafka", "shutdown_timeout_seconds", &kafka.shutdown_timeout.as_secs().to_string());
+        self.key("kafka", "stall_timeout_seconds", &kafka.stall_timeout.as_secs().to_string());
         let profile = kafka.profile.map(|profile| match profile {
             Profile::EventHubs => "event_hubs",
         });
@@ -82,7 +83,7 @@ impl Page<'_> {
         self.key(table, "token_url", &quoted(&oauth.token_url));
         self.key(table, "client_id", &optional(oauth.client_id.as_deref()));
         if let Some(secret) = &oauth.client_secret {
-            self.key(table, "client_secret", &reference(&secret.0));
+            self.key(table, "client_secret", &reference(secret));
         }
         let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
         self.key(table, "assertion_file", &optional(path(&oauth.assertion_file).as_deref()));

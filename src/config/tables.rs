@@ -33,7 +33,7 @@ pub(super) const TABLES: [&str; 9] =
     ["kafka", "input", "rules", "forward", "dead_letters", "privacy", "metrics", "web", "log"];
 
 /// Keys that somebody may type into a variable with one underscore too few.
-pub(super) const KEYS: [&str; 28] = [
+pub(super) const KEYS: [&str; 29] = [
     "brokers",
     "topics",
     "group_id",
@@ -42,6 +42,7 @@ pub(super) const KEYS: [&str; 28] = [
     "memory_limit_bytes",
     "startup_timeout_seconds",
     "shutdown_timeout_seconds",
+    "stall_timeout_seconds",
     "profile",
     "text_entries",
     "max_message_bytes",
@@ -114,6 +115,7 @@ fn read_kafka(table: Table, notes: &mut Notes<'_>) -> Kafka {
         ),
         startup_timeout: section.take("startup_timeout_seconds", defaults.startup_timeout, timeout()),
         shutdown_timeout: section.take("shutdown_timeout_seconds", defaults.shutdown_timeout, timeout()),
+        stall_timeout: section.take("stall_timeout_seconds", defaults.stall_timeout, stall_timeout),
         profile: section.take("profile", None, |value| match text(value)?.as_str() {
             "" => Ok(None),
             "event_hubs" => Ok(Some(Profile::EventHubs)),
@@ -126,6 +128,14 @@ fn read_kafka(table: Table, notes: &mut Notes<'_>) -> Kafka {
     section.finish();
     let oauth = oauth::read(oauth, &kafka, notes);
     Kafka { options: read_options("kafka.options", options, refusal, notes), oauth, ..kafka }
+}
+
+/// Zero, or more than the poll loop waits for room before it pauses the partitions.
+fn stall_timeout(value: Value) -> Result<Duration, String> {
+    match seconds(0..=3_600)(value)? {
+        short if (1..3).contains(&short.as_secs()) => Err("expected 0, or 3 to 3,600 seconds".to_owned()),
+        time => Ok(time),
+    }
 }
 
 /// `[kafka.options]` and its like: any key that librdkafka knows and the program does not own.

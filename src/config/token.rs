@@ -82,7 +82,7 @@ fn question(oauth: &OAuth) -> Result<Pairs, String> {
         Method::ManagedIdentity => {}
         Method::ClientCredentials => {
             let secret = oauth.client_secret.as_ref().ok_or("no client_secret")?;
-            pairs.push((SECRETS[0], secret.0.current()?));
+            pairs.push((SECRETS[0], secret.current()?));
         }
         Method::WorkloadIdentity => {
             let file = oauth.assertion_file.as_deref().ok_or("no assertion_file")?;
@@ -134,7 +134,7 @@ fn ask(agent: &Agent, oauth: &OAuth, pairs: &Pairs) -> Result<Response<Body>, Er
         Method::ManagedIdentity => {
             let request = agent.get(&oauth.token_url).query_pairs(pairs);
             match oauth.identity_header.as_ref() {
-                Some(header) => request.header("X-IDENTITY-HEADER", header.0.expose()),
+                Some(header) => request.header("X-IDENTITY-HEADER", header.expose()),
                 None => request.header("Metadata", "true"),
             }
             .call()

@@ -9,14 +9,11 @@ use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntGauge, Registry, TextEncoder,
 };
 
+use super::builder::{Builder, CLOSED, CLOSED_SETS, COUNTER};
 use super::table::{Clock, Fold, Shape, Table};
 use crate::terms::{Outcome, Reason};
 
-const COUNTER: MetricType = MetricType::COUNTER;
 const GAUGE: MetricType = MetricType::GAUGE;
-
-/// Tables whose labels are closed sets have no limit of their own.
-const CLOSED: usize = usize::MAX;
 
 /// Series of codes and flows: far above what a catalogue and its overrides can make.
 const EVENTS: usize = 20_000;
@@ -89,6 +86,8 @@ pub struct Families {
     pub assigned_partitions: IntGauge,
     pub paused_partitions: IntGauge,
     pub in_flight_bytes: IntGauge,
+    pub stalled_partitions: IntGauge,
+    pub consumer_rebuilds: Arc<Table>,
     pub source_delay: Histogram,
     pub step_duration: HistogramVec,
     pub rules_loaded: Arc<Table>,
@@ -103,66 +102,6 @@ pub struct Families {
     tables: Vec<Arc<Table>>,
     /// All of the above that are the crate's own.
     registry: Registry,
-}
-
-/// Registers families while the list of them is made.
-struct Builder {
-    hold: Duration,
-    clock: Clock,
-    tables: Vec<Arc<Table>>,
-    registry: Registry,
-}
-
-/// The labels of a family and its bounds.
-type Labels = &'static [&'static str];
-type Bounds = (usize, &'static [Fold]);
-
-/// No limit: the labels are closed sets.
-const CLOSED_SETS: Bounds = (CLOSED, &[]);
-
-impl Builder {
-    fn add(&mut self, shape: Shape) -> Arc<Table> {
-        let table = Arc::new(Table::new(shape, self.hold, self.clock));
-        self.tables.push(Arc::clone(&table));
-        table
-    }
-
-    fn table(
-        &mut self,
-        kind: MetricType,
-        name: &'static str,
-        labels: Labels,
-        (limit, folds): Bounds,
-        help: &'static str,
-    ) -> Arc<Table> {
-        let identity = labels.len();
-        self.add(Shape { name, help, labels, identity, kind, limit, folds, holds: false })
-    }
-
-    /// A counter whose new series are shown at 0 first.
-    fn held(
-        &mut self,
-        name: &'static str,
-        labels: Labels,
-        (limit, folds): Bounds,
-        help: &'static str,
-    ) -> Arc<Table> {
-        let identity = labels.len();
-        self.add(Shape { name, help, labels, identity, kind: COUNTER, limit, folds, holds: true })
-    }
-
-    fn register<C: Collector + Clone + 'static>(&self, collector: C) -> C {
-        self.registry.register(Box::new(collector.clone())).expect("every metric is registered once");
-        collector
-    }
-
-    fn counter(&self, name: &str, help: &str) -> IntCounter {
-        self.register(IntCounter::new(name, help).expect("the name is well formed"))
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> IntGauge {
-        self.register(IntGauge::new(name, help).expect("the name is well formed"))
-    }
 }
 
 impl Families {
@@ -380,6 +319,17 @@ impl Families {
             in_flight_bytes: new.gauge(
                 "aadstream_in_flight_bytes",
                 "Bytes of messages not yet digested, and of events and dead letters not yet delivered.",
+            ),
+            stalled_partitions: new.gauge(
+                "aadstream_stalled_partitions",
+                "Partitions that stand still although the brokers have more of them.",
+            ),
+            consumer_rebuilds: new.table(
+                COUNTER,
+                "aadstream_consumer_rebuilds_total",
+                &["reason"],
+                CLOSED_SETS,
+                "Consumers built anew, because partitions stood still or because keys or certificates changed.",
             ),
             source_delay: new.register(source_delay()),
             step_duration: new.register(step_duration()),

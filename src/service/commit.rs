@@ -48,7 +48,9 @@ pub fn note(context: &Context, result: KafkaResult<()>, offsets: &TopicPartition
             let now = now_ms();
             for element in offsets.elements() {
                 let partition = (element.topic().into(), element.partition());
-                if let (Offset::Offset(offset), Ok(())) = (element.offset(), element.error()) {
+                if let (Offset::Offset(offset), Ok(()), false) =
+                    (element.offset(), element.error(), context.is_retired())
+                {
                     context.progress.committed(&partition, offset);
                     context.metrics.last_commit(element.topic(), element.partition(), now);
                 }

@@ -28,7 +28,7 @@ use crate::metrics::Metrics;
 
 /// A revoked partition's last batches are waited for this long: digesting them takes milliseconds, and the group waits
 /// meanwhile.
-const DRAIN: Duration = Duration::from_secs(10);
+pub const DRAIN: Duration = Duration::from_secs(10);
 
 /// A broker that is away says so many times a second.
 const OUTAGE_LINE: Duration = Duration::from_secs(60);
@@ -47,6 +47,8 @@ pub struct Context {
     pub has_connected: AtomicBool,
     /// A partition is assigned whose beginning could not be found yet.
     pub needs_repair: AtomicBool,
+    /// Another consumer has taken its place: whatever comes of this one moves nothing.
+    is_retired: AtomicBool,
     outage: Rarely,
 }
 
@@ -66,8 +68,17 @@ impl Context {
             has_joined: AtomicBool::new(false),
             has_connected: AtomicBool::new(false),
             needs_repair: AtomicBool::new(false),
+            is_retired: AtomicBool::new(false),
             outage: Rarely::new(OUTAGE_LINE),
         }
+    }
+
+    pub fn is_retired(&self) -> bool {
+        self.is_retired.load(Ordering::Acquire)
+    }
+
+    pub fn retire(&self) {
+        self.is_retired.store(true, Ordering::Release);
     }
 
     /// Finds beginnings and notes what was lost.
@@ -146,12 +157,10 @@ impl Context {
                 commit_now(consumer, &commits);
             }
         }
-        let result = match consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => consumer.incremental_unassign(tpl),
-            _ => consumer.unassign(),
-        };
-        if let Err(error) = result {
-            warn!(%error, "cannot give up partitions");
+        give_up(consumer, tpl);
+        // The commit may have taken so long that another consumer has them by now.
+        if self.is_retired() {
+            return;
         }
         partitions.iter().for_each(|(topic, partition)| self.metrics.forget_partition(topic, *partition));
         self.metrics.rebalance(kind);
@@ -162,6 +171,7 @@ impl Context {
 impl ConsumerContext for Context {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, tpl: &mut TopicPartitionList) {
         match error {
+            _ if self.is_retired() => give_up(consumer, tpl),
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, tpl),
             _ => self.revoke(consumer, tpl),
         }
@@ -203,6 +213,9 @@ impl ClientContext for Context {
     }
 
     fn stats(&self, statistics: Statistics) {
+        if self.is_retired() {
+            return;
+        }
         if statistics.brokers.values().any(|broker| broker.state == "UP" && broker.nodeid >= 0) {
             self.has_connected.store(true, Ordering::Relaxed);
             self.client_log.forget();
@@ -211,8 +224,12 @@ impl ClientContext for Context {
         for (name, topic) in &statistics.topics {
             let topic_name: Arc<str> = name.as_str().into();
             for (number, partition) in &topic.partitions {
+                let key = (Arc::clone(&topic_name), *number);
                 if partition.hi_offset >= 0 {
-                    self.progress.high(&(Arc::clone(&topic_name), *number), partition.hi_offset);
+                    self.progress.high(&key, partition.hi_offset);
+                }
+                if partition.next_offset >= 0 {
+                    self.progress.fetched(&key, partition.next_offset, partition.fetchq_cnt == 0);
                 }
             }
         }
@@ -226,6 +243,16 @@ impl Context {
             let cause = self.client_log.reason().unwrap_or_else(|| reason.to_owned());
             warn!(cause, suppressed, "waiting for Kafka");
         }
+    }
+}
+
+fn give_up(consumer: &BaseConsumer<Context>, tpl: &TopicPartitionList) {
+    let result = match consumer.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => consumer.incremental_unassign(tpl),
+        _ => consumer.unassign(),
+    };
+    if let Err(error) = result {
+        warn!(%error, "cannot give up partitions");
     }
 }
 

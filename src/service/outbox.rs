@@ -11,13 +11,12 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use tracing::{error, info, warn};
 
-use super::context::Context;
 use super::progress::{Parcel, Progress};
+use super::session::Current;
 use super::teller::Teller;
 use super::transaction::Transaction;
 use crate::config::kafka::in_flight_limit_bytes;
@@ -106,7 +105,7 @@ impl Outbox {
     }
 
     /// Whoever ends the transactions; `None` where there are none.
-    pub fn teller<'s>(&'s self, consumer: &'s BaseConsumer<Context>) -> Option<Teller<'s>> {
+    pub fn teller<'s>(&'s self, consumer: &'s Current) -> Option<Teller<'s>> {
         Some(Teller::new(self.transaction()?, self, consumer, &self.desk))
     }
 

@@ -54,6 +54,10 @@ struct Partition {
     timestamp_ms: Option<Millis>,
     /// Offset behind the last message of the log, as last heard.
     high: Option<i64>,
+    /// How far the client has fetched. Markers of transactions and gaps of compaction take it further than any message.
+    fetched: Option<i64>,
+    /// How far it had fetched when all of that was handed out.
+    drained: Option<i64>,
 }
 
 impl Partition {
@@ -74,6 +78,12 @@ impl Partition {
             (None, Some((_, behind))) => *behind = next_offset.max(*behind),
             (None, None) => self.delivered = self.delivered.max(Some(next_offset)),
         }
+    }
+
+    /// Where reading goes on: behind what was digested, and behind what holds no message if nothing is on its way.
+    fn position(&self) -> Option<i64> {
+        let beyond = self.drained.filter(|_| self.batches == 0 && self.halted_at.is_none());
+        self.next_offset.max(beyond)
     }
 
     /// Moves over parcels that are settled.
@@ -123,6 +133,16 @@ pub struct Share {
     pub timestamp_ms: Option<Millis>,
 }
 
+/// How far one partition has come, for the watchdog.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Step {
+    pub partition: TopicPartition,
+    pub generation: u64,
+    /// What the client fetched or a worker digested, whatever is further.
+    pub position: Option<i64>,
+    pub is_halted: bool,
+}
+
 /// What the gauges show of one partition.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Lag {
@@ -155,6 +175,8 @@ impl Progress {
                 committed: next_offset,
                 timestamp_ms: None,
                 high: None,
+                fetched: None,
+                drained: None,
             };
             state.partitions.insert(partition, fresh);
         }
@@ -171,6 +193,8 @@ impl Progress {
                 commits.push((partition.clone(), next));
             }
         }
+        drop(state);
+        self.changed.notify_all();
         commits
     }
 
@@ -248,14 +272,16 @@ impl Progress {
     }
 
     /// Notes the bytes of a letter on its way out; waits, as long as it takes, while `limit` bytes are on their way
-    /// already. False after [`Progress::close`]: then nothing is sent any more.
+    /// already. False if it is not to be sent: after [`Progress::close`], and where it would have to wait and no partition
+    /// is left, for then somebody else reads its message again.
     pub fn send(&self, bytes: u64, limit: u64) -> bool {
         let mut state = self.lock();
-        while state.outgoing_bytes >= limit && !state.is_closed {
+        while state.outgoing_bytes >= limit && !state.is_closed && !state.partitions.is_empty() {
             state = self.changed.wait(state).expect("no code panics while it holds this lock");
         }
+        let is_open = state.outgoing_bytes < limit && !state.is_closed;
         state.outgoing_bytes += bytes;
-        !state.is_closed
+        is_open
     }
 
     /// Forgets messages that no worker will get any more.
@@ -340,6 +366,26 @@ impl Progress {
         }
     }
 
+    /// How far the client has fetched a partition, and whether it has handed out all of that.
+    pub fn fetched(&self, partition: &TopicPartition, offset: i64, is_drained: bool) {
+        if let Some(partition) = self.lock().partitions.get_mut(partition) {
+            partition.fetched = Some(offset);
+            if is_drained {
+                partition.drained = Some(offset);
+            }
+        }
+    }
+
+    pub fn steps(&self) -> Vec<Step> {
+        let step = |(key, partition): (&TopicPartition, &Partition)| Step {
+            partition: key.clone(),
+            generation: partition.generation,
+            position: partition.fetched.max(partition.next_offset),
+            is_halted: partition.halted_at.is_some(),
+        };
+        self.lock().partitions.iter().map(step).collect()
+    }
+
     /// Where reading of each assigned partition goes on, if it is known.
     pub fn positions(&self) -> Vec<(TopicPartition, Option<i64>)> {
         self.lock().partitions.iter().map(|(key, partition)| (key.clone(), partition.next_offset)).collect()
@@ -350,7 +396,7 @@ impl Progress {
             partition: key.clone(),
             messages: partition
                 .high
-                .zip(partition.next_offset)
+                .zip(partition.position())
                 .map(|(high, next)| (high - next).max(0).unsigned_abs()),
             timestamp_ms: partition.timestamp_ms,
         };
@@ -575,11 +621,44 @@ mod tests {
     }
 
     #[test]
+    fn nobody_waits_for_room_once_no_partition_is_left() {
+        let progress = Arc::new(Progress::default());
+        progress.assign([(partition(0), Some(0))]);
+        assert!(progress.send(100, 1));
+        let waiter = {
+            let progress = Arc::clone(&progress);
+            std::thread::spawn(move || progress.send(1, 1))
+        };
+        progress.revoke(&[partition(0)], Instant::now());
+        assert!(!waiter.join().unwrap());
+        progress.release(101);
+        assert!(progress.send(1, 1), "there is room");
+    }
+
+    #[test]
     fn lag_is_known_once_the_end_is() {
         let progress = Progress::default();
         progress.assign([(partition(0), Some(5))]);
         assert_eq!(progress.lags()[0].messages, None);
         progress.high(&partition(0), 12);
         assert_eq!(progress.lags()[0].messages, Some(7));
+    }
+
+    #[test]
+    fn what_holds_no_message_is_no_lag() {
+        let progress = Progress::default();
+        let lag = || progress.lags()[0].messages;
+        progress.assign([(partition(0), Some(5))]);
+        progress.high(&partition(0), 12);
+        progress.fetched(&partition(0), 12, false);
+        assert_eq!(lag(), Some(7), "fetched, and not handed out yet");
+        let batch = [share(&progress, 0, 11)];
+        progress.dispatch(&batch, 1);
+        progress.fetched(&partition(0), 12, true);
+        assert_eq!(lag(), Some(7), "on its way to a worker");
+        progress.digested(&batch, 1, None);
+        assert_eq!(lag(), Some(0), "behind the last message stands a marker only");
+        progress.high(&partition(0), 13);
+        assert_eq!(lag(), Some(1));
     }
 }

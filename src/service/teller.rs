@@ -2,16 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::{Producer, PurgeConfig, ThreadedProducer};
 use tracing::{info, warn};
 
 use super::commit::{list, note};
-use super::context::Context;
 use super::outbox::Outbox;
 use super::outbox::desk::{Desk, Post};
 use super::progress::Progress;
+use super::session::Current;
 use super::transaction::{TICK, Transaction};
 use crate::log::Rarely;
 
@@ -39,7 +39,7 @@ enum Failure {
 pub struct Teller<'s> {
     transaction: &'s Transaction,
     outbox: &'s Outbox,
-    consumer: &'s BaseConsumer<Context>,
+    consumer: &'s Current,
     progress: &'s Progress,
     desk: &'s Desk,
     line: Rarely,
@@ -49,7 +49,7 @@ impl<'s> Teller<'s> {
     pub fn new(
         transaction: &'s Transaction,
         outbox: &'s Outbox,
-        consumer: &'s BaseConsumer<Context>,
+        consumer: &'s Current,
         desk: &'s Desk,
     ) -> Self {
         let line = Rarely::new(LINE_EVERY);
@@ -124,14 +124,20 @@ impl<'s> Teller<'s> {
             }
             let list = list(&offsets);
             // With it the brokers refuse the offsets of a member that the group has given up.
-            let member = self.consumer.group_metadata().ok_or(Failure::Over)?;
+            let consumer = self.consumer.get();
+            let Some((consumer, member)) = consumer.and_then(|consumer| {
+                let member = consumer.group_metadata()?;
+                Some((consumer, member))
+            }) else {
+                return Err(Failure::Abort("the consumer is being built anew".to_owned()));
+            };
             self.insist("cannot commit offsets", |timeout| {
                 self.producer().send_offsets_to_transaction(&list, &member, timeout)
             })?;
             self.insist("cannot commit a transaction", |timeout| {
                 self.producer().commit_transaction(timeout)
             })?;
-            note(self.consumer.context(), Ok(()), &list);
+            note(consumer.context(), Ok(()), &list);
             self.transaction.committed(&offsets);
             return Ok(());
         }

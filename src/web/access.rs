@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use openssl::hash::MessageDigest;
 use openssl::ssl::{SslAcceptor, SslFiletype, SslMethod, SslVerifyMode, SslVersion};
@@ -11,6 +11,7 @@ use serde::Deserialize;
 use tokio::sync::Semaphore;
 
 use crate::log::Rarely;
+use crate::look::Looks;
 
 /// A password is looked at for a tenth of a second; one at a time leaves the other cores to the logs.
 const LOOKS: usize = 1;
@@ -61,8 +62,8 @@ pub struct Rules {
     pub tls: Option<SslAcceptor>,
     pub wants_certificate: bool,
     users: BTreeMap<String, String>,
-    /// The files, and what they looked like when they were read.
-    seen: Vec<(PathBuf, Option<(SystemTime, u64)>)>,
+    /// The files when they were read.
+    seen: Looks,
 }
 
 /// The file, read anew when it or a certificate changes.
@@ -95,7 +96,7 @@ impl Access {
     /// The rules of now. Where the files have become wrong the last good ones stay.
     pub fn rules(&self) -> Arc<Rules> {
         let mut rules = self.rules.lock().expect("no code panics while it holds this lock");
-        if rules.seen.iter().any(|(path, seen)| look_of(path) != *seen) {
+        if !rules.seen.hold() {
             match read(&self.path) {
                 Ok(new) => *rules = Arc::new(new),
                 Err(problem) => {
@@ -154,14 +155,9 @@ fn credentials(authorization: &str) -> Option<(String, String)> {
     Some((user.to_owned(), password.to_owned()))
 }
 
-fn look_of(path: &Path) -> Option<(SystemTime, u64)> {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
-}
-
 fn read(path: &Path) -> Result<Rules, String> {
     let shown = path.display();
-    let mut seen = vec![(path.to_owned(), look_of(path))];
+    let mut seen = Looks::of([path.to_owned()]);
     let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
     // An empty file is a document that says nothing.
     let file: Option<File> =
@@ -183,8 +179,7 @@ fn read(path: &Path) -> Result<Rules, String> {
             for file in
                 [Some(&tls.cert_file), Some(&tls.key_file), tls.client_ca_file.as_ref()].into_iter().flatten()
             {
-                let file = folder.join(file);
-                seen.push((file.clone(), look_of(&file)));
+                seen.add(folder.join(file));
             }
             Some(acceptor(&tls, folder).map_err(|problem| format!("cannot use {shown}: {problem}"))?)
         }

@@ -10,8 +10,11 @@ mod forward;
 mod messages;
 mod oauth;
 mod once;
+#[allow(dead_code, reason = "each of two test programs uses a part of it")]
+mod proxy;
 mod security;
 mod support;
+mod watch;
 
 use std::time::Duration;
 

@@ -14,8 +14,12 @@ mod messages;
 mod metrics;
 mod neighbours;
 mod privacy;
+#[allow(dead_code, reason = "each of two test programs uses a part of it")]
+#[path = "../e2e/proxy.rs"]
+mod proxy;
 mod reload;
 mod rules;
 mod running;
 mod scan;
+mod stalls;
 mod tidy;

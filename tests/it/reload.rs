@@ -1,6 +1,7 @@
 //! Rules and severities are taken anew while the service runs: whole, or not at all.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use crate::running::Running;
 
@@ -146,4 +147,62 @@ fn only_a_post_of_no_web_page_reloads_and_only_where_it_is_allowed() {
     for running in [running, off] {
         assert_eq!(running.sum(&format!("{RELOADS} ")) + running.sum(&format!("{FAILURES} ")), 0.0);
     }
+}
+
+/// As Kubernetes updates a `ConfigMap`: the files are links into a folder behind a link, and that is swapped.
+#[test]
+fn changed_files_are_taken_up_by_themselves() {
+    let running = Running::start("", &[]);
+    let publish = |name: &str, rule: &str| {
+        fs::create_dir(running.path(name)).unwrap();
+        fs::write(running.path(name).join("AADSTS7999999.md"), rule).unwrap();
+        symlink(name, running.path("new")).unwrap();
+        fs::rename(running.path("new"), running.path("data")).unwrap();
+    };
+    publish("first", &rule("AADSTS7999999", "Our own code"));
+    fs::create_dir(running.path("rules")).unwrap();
+    symlink("../data/AADSTS7999999.md", running.path("rules/AADSTS7999999.md")).unwrap();
+    running.configure(&format!("[rules]\ndir = {:?}\n", running.path("rules")));
+    let shows = |title: &str| {
+        let words = format!("aadstream_rule_info{{code=\"AADSTS7999999\",title={title:?}");
+        running.wait(title, |it| it.get("/metrics").contains(&words).then_some(()));
+    };
+    shows("Our own code");
+
+    publish("second", "no rule");
+    running.wait("the bad set is refused", |it| (it.sum(&format!("{SUCCESSFUL} ")) == 0.0).then_some(()));
+    shows("Our own code");
+    publish("third", &rule("AADSTS7999999", "Our better code"));
+    shows("Our better code");
+    assert_eq!([RELOADS, FAILURES, SUCCESSFUL].map(|name| running.sum(&format!("{name} "))), [2.0, 1.0, 1.0]);
+}
+
+#[test]
+fn a_new_password_brings_a_new_consumer_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("password");
+    fs::write(&path, "first").unwrap();
+    let variable = ("AADSTREAM_KAFKA__OPTIONS__SASL_PASSWORD__FILE", path.to_str().unwrap());
+    // The broker in the process waits that long, less a second, for a member that has left.
+    let session = ("AADSTREAM_KAFKA__OPTIONS__SESSION_TIMEOUT_MS", "6000");
+    let running = Running::start("", &[variable, session]);
+    running.produce((0..1_000).map(|_| failure(50_126)));
+    running.wait_read(1_000);
+    fs::write(&path, "").unwrap();
+    running.logged("ERROR the consumer in place stays: the secret", 0);
+    fs::write(&path, "second").unwrap();
+    let rebuilds = "aadstream_consumer_rebuilds_total{reason=\"files\"}";
+    let mut sent = 1_000;
+    running.wait("another consumer takes over", |it| {
+        it.produce([failure(50_126)]);
+        sent += 1;
+        (it.sum(rebuilds) == 1.0).then_some(())
+    });
+    running.produce((0..1_000).map(|_| failure(50_126)));
+    running.wait_read(sent + 1_000);
+    assert_eq!(running.sum("aadstream_events_total{"), sent as f64 + 1_000.0);
+    running.configure("");
+    assert!(running.ask("POST", "/-/reload", "").starts_with("HTTP/1.1 200"));
+    running.logged("rules read anew", 0);
+    assert!(!running.log().contains("needs a restart"), "{}", running.log());
 }

@@ -15,7 +15,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
 use tempfile::TempDir;
 
-const TOPIC: &str = "signin";
+pub const TOPIC: &str = "signin";
 
 pub struct Running {
     cluster: MockCluster<'static, DefaultProducerContext>,
@@ -31,9 +31,19 @@ impl Running {
     pub fn start(more: &str, variables: &[(&str, &str)]) -> Self {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic(TOPIC, 2, 1).unwrap();
-        let folder = tempfile::tempdir().unwrap();
         let brokers = cluster.bootstrap_servers();
-        fs::write(folder.path().join("aadstream.toml"), config(&brokers, more)).unwrap();
+        Self::start_at(cluster, &brokers, more, variables)
+    }
+
+    /// The same in front of a cluster of the test's own, reached at these addresses.
+    pub fn start_at(
+        cluster: MockCluster<'static, DefaultProducerContext>,
+        brokers: &str,
+        more: &str,
+        variables: &[(&str, &str)],
+    ) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("aadstream.toml"), config(brokers, more)).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_aadstream"))
             .args(["run", "-c"])
             .arg(folder.path().join("aadstream.toml"))
@@ -76,14 +86,20 @@ impl Running {
     }
 
     pub fn produce(&self, messages: impl IntoIterator<Item = Vec<u8>>) {
+        self.produce_to(messages.into_iter().map(|bytes| (None, bytes)));
+    }
+
+    /// The same to a partition, where one is given.
+    pub fn produce_to(&self, messages: impl IntoIterator<Item = (Option<i32>, Vec<u8>)>) {
         let producer: BaseProducer = ClientConfig::new()
             .set("bootstrap.servers", self.cluster.bootstrap_servers())
             .set("linger.ms", "1")
             .create()
             .unwrap();
-        for bytes in messages {
+        for (partition, bytes) in messages {
             let header = Header { key: "c4nary", value: Some("c4nary") };
-            let record = BaseRecord::to(TOPIC).key("c4nary-key").payload(&bytes);
+            let mut record = BaseRecord::to(TOPIC).key("c4nary-key").payload(&bytes);
+            record.partition = partition;
             let sent = producer.send(record.headers(OwnedHeaders::new().insert(header)));
             sent.map_err(|(error, _)| error).unwrap();
         }

@@ -1,0 +1,105 @@
+//! A consumer that hangs, or whose password changes, is followed by another one; nothing is lost, and what was committed
+//! does not come again.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::messages::failure;
+use crate::proxy::Proxy;
+use crate::security::WRONG;
+use crate::support::{Broker, Config, PATIENCE, Rig, Service, sum, unique, wait_until};
+use crate::{EVENTS, PROCESSED};
+
+const REBUILDS: &str = "aadstream_consumer_rebuilds_total";
+
+/// The broker swallows what fetching connections ask for, and closes none: the client waits for its answers for a minute.
+#[test]
+fn a_broker_that_swallows_bytes_is_read_on_within_two_periods() {
+    const PERIOD: Duration = Duration::from_secs(8);
+    let Some(rig) = Rig::get() else { return };
+    let (broker, topic) = (rig.broker(), unique("swallow"));
+    broker.create_topic(&topic, 4);
+    let proxy = Proxy::start(&broker.plain);
+    let config = Config::new(&proxy.addresses(), &topic)
+        .kafka_raw("stall_timeout_seconds", &PERIOD.as_secs().to_string());
+    let mut service = Service::start(rig, &config);
+    let stream = broker.trickle(&topic, 20, failure(50_126));
+    service.wait_count(PROCESSED, &[("topic", &topic)], 1000);
+
+    proxy.silence_fetches(0);
+    let since = Instant::now();
+    let read = wait_until("it reads on", PATIENCE, || {
+        let metrics = service.metrics();
+        let is_new = metrics.count(REBUILDS, &[("reason", "stalled")]) > 0;
+        (is_new && metrics.count("aadstream_stalled_partitions", &[]) == 0).then(|| since.elapsed())
+    });
+    assert!(read < 2 * PERIOD, "after {read:?}");
+    assert!(proxy.swallowed() > 0, "the proxy swallowed something");
+    stream.stop();
+
+    let all = sum(&broker.ends(&topic));
+    service.wait_count(PROCESSED, &[("topic", &topic)], all);
+    broker.wait_committed(&topic, &topic);
+    let metrics = service.metrics();
+    assert_eq!(metrics.count(EVENTS, &[("code", "AADSTS50126")]), all, "each once");
+    assert_eq!(metrics.count(REBUILDS, &[]), 1);
+    assert!(!service.complaints_about("stands still and has more to read").is_empty());
+    service.wait_status("/-/ready", 200);
+}
+
+/// The broker stands still and answers nobody, then goes on: an outage.
+#[test]
+fn a_frozen_broker_is_no_stall() {
+    const PERIOD: Duration = Duration::from_secs(3);
+    let Some(rig) = Rig::get() else { return };
+    let (broker, topic) = (Broker::prepare(rig), unique("icy"));
+    broker.start();
+    broker.create_topic(&topic, 2);
+    let config = Config::new(&broker.plain, &topic)
+        .option("session.timeout.ms", "45000")
+        .kafka_raw("stall_timeout_seconds", &PERIOD.as_secs().to_string());
+    let mut service = Service::start(rig, &config);
+    broker.produce(&topic, std::iter::repeat_n(failure(50_126), 100));
+    service.wait_count(PROCESSED, &[("topic", &topic)], 100);
+    broker.freeze();
+    let since = Instant::now();
+    wait_until("three periods pass", PATIENCE, || (since.elapsed() > 3 * PERIOD).then_some(()));
+    broker.thaw();
+    broker.produce(&topic, std::iter::repeat_n(failure(50_126), 100));
+    let metrics = service.wait_count(PROCESSED, &[("topic", &topic)], 200);
+    assert_eq!(metrics.count(REBUILDS, &[]), 0, "{}", service.log());
+}
+
+#[test]
+fn a_password_that_is_put_right_lets_it_in() {
+    let Some(rig) = Rig::get() else { return };
+    let (broker, topic) = (rig.broker(), unique("rotated"));
+    broker.create_topic(&topic, 1);
+    broker.produce(&topic, std::iter::repeat_n(failure(50_126), 10));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("password");
+    fs::write(&path, WRONG).unwrap();
+    let config = Config::new(&broker.listener("SASL"), &topic)
+        .option("security.protocol", "sasl_plaintext")
+        .option("sasl.mechanism", "SCRAM-SHA-512")
+        .option("sasl.username", "aadstream")
+        .option_raw("sasl.password", &format!("{{ file = {path:?} }}"))
+        .kafka_raw("startup_timeout_seconds", "60");
+    let mut service = Service::spawn(rig, &config);
+    wait_until("it is refused", PATIENCE, || {
+        (!service.complaints_about("refused the user or the password").is_empty()).then_some(())
+    });
+    fs::write(&path, "right-password\n").unwrap();
+    let metrics = service.wait_count(PROCESSED, &[("topic", &topic)], 10);
+    assert_eq!(metrics.count(REBUILDS, &[("reason", "files")]), 1);
+    service.wait_status("/-/ready", 200);
+
+    // A wrong one later is no reason to end: it was in already. The next right one lets it in again.
+    fs::write(&path, WRONG).unwrap();
+    service.wait_count(REBUILDS, &[("reason", "files")], 2);
+    service.wait_status("/-/ready", 503);
+    broker.produce(&topic, std::iter::repeat_n(failure(50_126), 10));
+    fs::write(&path, "right-password").unwrap();
+    let metrics = service.wait_count(PROCESSED, &[("topic", &topic)], 20);
+    assert_eq!(metrics.count(EVENTS, &[("code", "AADSTS50126")]), 20, "each once");
+}
