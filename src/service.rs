@@ -5,7 +5,7 @@
 //! bytes in flight reach theirs, polling waits, and after a while the partitions are paused.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -19,7 +19,7 @@ use crate::catalogue::Catalogue;
 use crate::config::client_log::TroubleKind;
 use crate::config::kafka::in_flight_limit_bytes;
 use crate::config::{Kafka, Settings};
-use crate::digest::Middle;
+use crate::digest::{Middle, Options};
 use crate::exit_code::{Exit, ExitError};
 use crate::log::Rarely;
 use crate::metrics::Metrics;
@@ -88,6 +88,8 @@ pub struct Service {
     /// A batch takes the one of the moment and keeps it to its end; a reload puts another in its place.
     middle: RwLock<Arc<Middle>>,
     pub metrics: Arc<Metrics>,
+    /// Known once the brokers have told it.
+    cluster_id: OnceLock<String>,
     progress: Arc<Progress>,
     desk: Arc<Desk>,
     /// With exactly once: what leaves goes in it, and offsets along with it.
@@ -120,6 +122,7 @@ impl Service {
             settings,
             middle: RwLock::new(Arc::new(middle)),
             metrics,
+            cluster_id: OnceLock::new(),
             progress,
             desk: Arc::new(desk),
             window: std::sync::Mutex::new(Window::default()),
@@ -142,8 +145,20 @@ impl Service {
     /// Puts other rules in force: their series first, so that whoever counts by them finds them there.
     pub fn adopt(&self, catalogue: Arc<Catalogue>) {
         self.metrics.adopt(&catalogue);
-        let middle = Middle::new(catalogue, self.settings.service_options());
-        *self.middle.write().expect("no code panics while it holds this lock") = Arc::new(middle);
+        let mut middle = self.middle.write().expect("no code panics while it holds this lock");
+        *middle = Arc::new(Middle::new(catalogue, self.options()));
+    }
+
+    /// Lets events say which cluster they came from.
+    fn name_cluster(&self, id: String) {
+        let mut middle = self.middle.write().expect("no code panics while it holds this lock");
+        if self.cluster_id.set(id).is_ok() {
+            *middle = Arc::new(Middle::new(Arc::clone(middle.catalogue()), self.options()));
+        }
+    }
+
+    fn options(&self) -> Options {
+        Options { cluster_id: self.cluster_id.get().cloned(), ..self.settings.service_options() }
     }
 
     /// Asks the service to end; [`Service::consume`] returns soon after.
@@ -325,6 +340,12 @@ impl<'s, 'c> PollLoop<'s, 'c> {
             if !service.progress.positions().is_empty() {
                 service.missing_topics.lock().expect("no code panics while it holds this lock").clear();
             }
+        }
+        // Asks nobody: brokers tell it with the first answer, before a message can come.
+        if service.cluster_id.get().is_none()
+            && let Some(id) = self.consumer.client().fetch_cluster_id(Duration::ZERO)
+        {
+            service.name_cluster(id);
         }
         if let Some(refusal) = self.refusal(now) {
             return Err(ExitError::new(Exit::Failure, refusal));

@@ -24,6 +24,9 @@ use crate::config::kafka::client_config;
 /// hangs is left behind: its group notices by its session.
 const LEAVE: Duration = Duration::from_secs(5);
 
+/// A consumer that cannot be made is tried again after this time.
+const AGAIN: Duration = Duration::from_secs(2);
+
 /// How a session ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum End {
@@ -48,22 +51,43 @@ impl Service {
                 let thread = std::thread::Builder::new().name("teller".to_owned());
                 thread.spawn_scoped(scope, move || teller.serve()).context("cannot start a thread")?;
             }
-            let result = loop {
-                match self.session(outbox.as_ref(), &current) {
-                    Ok(End::Renewed) => {}
-                    other => break other,
-                }
-            };
+            let result = self.consumer().and_then(|first| self.sessions(first, outbox.as_ref(), &current));
             self.progress.close();
             self.transaction.iter().for_each(|transaction| transaction.end());
             result
         });
         info!("consumer closed");
-        result.map(|_stopped| ())
+        result
     }
 
-    /// The life of one consumer.
-    fn session(&self, outbox: Option<&Outbox>, current: &Current) -> anyhow::Result<End> {
+    /// One consumer after another.
+    fn sessions(
+        &self,
+        first: Arc<BaseConsumer<Context>>,
+        outbox: Option<&Outbox>,
+        current: &Current,
+    ) -> anyhow::Result<()> {
+        let mut next = Ok(first);
+        while !self.stopping.load(Ordering::Relaxed) {
+            match next {
+                Ok(consumer) => {
+                    current.set(&consumer);
+                    if self.session(consumer, outbox)? == End::Stopped {
+                        return Ok(());
+                    }
+                }
+                // A certificate that is being replaced, perhaps; the first consumer was made from the same settings.
+                Err(error) => {
+                    warn!("{error:#}; will try again");
+                    std::thread::sleep(AGAIN);
+                }
+            }
+            next = self.consumer();
+        }
+        Ok(())
+    }
+
+    fn consumer(&self) -> anyhow::Result<Arc<BaseConsumer<Context>>> {
         let kafka = &self.settings.kafka;
         let context = Context::new(
             Arc::clone(&self.progress),
@@ -74,11 +98,14 @@ impl Service {
         let consumer: BaseConsumer<Context> = client_config(&self.settings)
             .create_with_context(context)
             .context("cannot create the Kafka client")?;
-        let consumer = Arc::new(consumer);
-        current.set(&consumer);
         let topics: Vec<&str> = kafka.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics).with_context(|| format!("cannot subscribe to {}", topics.join(", ")))?;
         info!(brokers = kafka.brokers, topics = topics.join(","), group_id = kafka.group_id, "consuming");
+        Ok(Arc::new(consumer))
+    }
+
+    /// The life of one consumer.
+    fn session(&self, consumer: Arc<BaseConsumer<Context>>, outbox: Option<&Outbox>) -> anyhow::Result<End> {
         let (end, hold) = std::thread::scope(|scope| {
             let (batches, workers) = worker::spawn(scope, self, outbox, workers(&self.settings));
             let mut poll_loop = PollLoop::new(self, &consumer, batches);

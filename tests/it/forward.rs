@@ -186,10 +186,13 @@ fn every_event_goes_to_the_topic_once() {
     assert_eq!(value(&metrics, forwarded), 4, "an interrupt is below min_severity");
     assert_eq!(value(&metrics, "aadstream_in_flight_bytes"), 0);
     let (validator, sent) = (schema(), rig.read("out"));
+    let client: BaseConsumer = rig.client().create().unwrap();
+    let cluster_id = client.client().fetch_cluster_id(PATIENCE).unwrap();
     let mut ids = Vec::new();
     for event in &sent {
         let json = event.json();
         assert_valid(&validator, &json);
+        assert_eq!(json["source"]["cluster_id"], cluster_id.as_str());
         for (header, member) in [("event-id", "id"), ("code", "code"), ("severity", "severity")] {
             assert_eq!(Some(event.headers[header].as_str()), json[member].as_str());
         }
