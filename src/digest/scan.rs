@@ -64,6 +64,10 @@ impl Mentions {
             })
     }
 
+    fn has_aadsts(&self) -> bool {
+        self.spelled.iter().any(|code| matches!(code, Code::Aadsts(_)))
+    }
+
     pub fn has_spelled(&self) -> bool {
         !self.spelled.is_empty()
     }
@@ -127,7 +131,7 @@ impl Scanner {
                 Spelling::Literal(name) => literal(bytes, found.range(), name, mentions),
             });
         }
-        if has_code {
+        if has_code && mentions.has_aadsts() {
             self.error_codes_of(bytes, mentions);
         }
     }
@@ -146,7 +150,7 @@ impl Scanner {
                 from = aadb2c(bytes, at..behind, mentions);
             }
         }
-        if has_code {
+        if has_code && mentions.has_aadsts() {
             self.error_codes_of(bytes, mentions);
         }
     }
@@ -470,6 +474,7 @@ mod tests {
     #[test]
     fn error_codes_count_only_beside_a_spelled_code() {
         check(r#"{"error_codes":[70002,50012]}"#, "");
+        check(r#"{"error_codes":[70002,50012],"d":"AADSTS: x AADSTS12"}"#, "");
         check(r#"{"error_codes":[70002,50012],"d":"AADSTS70002: x"}"#, "AADSTS70002 AADSTS50012");
         check(r#"{\"error_codes\":[70002,\n 50012],\"d\":\"AADSTS70002: x\"}"#, "AADSTS70002 AADSTS50012");
         check("error_codes%22%3a%5b50012%5d AADSTS70002", "AADSTS70002 AADSTS50012");
