@@ -128,9 +128,11 @@ fn records_of_a_parser(tally: &Tally, bytes: &[u8]) {
     }
 }
 
-/// A file cut where a scan would cut it says the same in two pieces.
+/// A file cut where a scan would cut it says the same in two pieces. Broken records side by side may be one or two.
 fn cut_in_two(whole: &Digest, bytes: &[u8], end: usize) {
-    if Header::detect(bytes).is_some() {
+    let is_broken =
+        whole.tally.rejected_messages.iter().chain(&whole.tally.rejected_records).any(|count| *count > 0);
+    if is_broken || Header::detect(bytes).is_some() {
         return;
     }
     let Some(at) = cut::last_safe(&bytes[..end]) else { return };
