@@ -20,6 +20,7 @@ use crate::config::client_log::TroubleKind;
 use crate::config::kafka::{client_config, in_flight_limit_bytes};
 use crate::config::{Kafka, Settings};
 use crate::digest::Middle;
+use crate::digest::pseudonym::Pseudonyms;
 use crate::exit_code::{Exit, ExitError};
 use crate::log::Rarely;
 use crate::metrics::Metrics;
@@ -118,10 +119,15 @@ impl Service {
         Arc::clone(&self.middle.read().expect("no code panics while it holds this lock"))
     }
 
-    /// Puts other rules in force: their series first, so that whoever counts by them finds them there.
-    pub fn adopt(&self, catalogue: Arc<Catalogue>) {
+    /// Puts other rules in force: their series first, so that whoever counts by them finds them there. The key of
+    /// pseudonyms comes with them.
+    pub fn adopt(&self, catalogue: Arc<Catalogue>, pseudonyms: Option<Pseudonyms>) {
         self.metrics.adopt(&catalogue);
-        let middle = Middle::new(catalogue, self.settings.service_options());
+        let mut options = self.settings.service_options();
+        if let Some(events) = &mut options.events {
+            events.pseudonyms = pseudonyms;
+        }
+        let middle = Middle::new(catalogue, options);
         *self.middle.write().expect("no code panics while it holds this lock") = Arc::new(middle);
     }
 
