@@ -119,7 +119,7 @@ impl Scanner {
         let mut from = 0;
         let mut has_code = false;
         while let Some(hint) = self.hints.next(bytes, from) {
-            from = hint.end;
+            from = hint.next;
             let input = Input::new(bytes).range(hint.begin..).anchored(Anchored::Yes);
             let Some(found) = self.automaton.find(input) else { continue };
             from = from.max(match self.spellings[found.pattern().as_usize()] {
@@ -359,8 +359,8 @@ struct Hints {
 /// A place that may spell something.
 #[derive(Clone, Copy, Debug)]
 struct Hint {
-    /// Behind the fragment.
-    end: usize,
+    /// From where to look on: fragments may overlap.
+    next: usize,
     /// Where the spelling would begin.
     begin: usize,
 }
@@ -402,7 +402,7 @@ impl Hints {
             None => self.slow.find(Input::new(bytes).range(from..))?,
         };
         let begin = found.start().saturating_sub(self.offsets[found.pattern().as_usize()]);
-        Some(Hint { end: found.end(), begin })
+        Some(Hint { next: found.start() + 1, begin })
     }
 }
 
@@ -523,6 +523,14 @@ mod tests {
         check("DMTS_OAuthTokenRefreshFailedError", "DMTS_OAuthTokenRefreshFailedError");
         check("DMTS_OAuthTokenRefreshFailedErrors", "");
         check("DMTS_OAuth:", "DMTS_OAuth");
+    }
+
+    #[test]
+    fn a_name_behind_the_beginning_of_another_is_found() {
+        let scanner = Scanner::new(&["DMTS_UserNotFound", "UserDoesNotBelong"]);
+        let mut mentions = Mentions::default();
+        scanner.scan(b"DMTS_UserDoesNotBelong", &mut mentions);
+        assert_eq!(mentions.codes, [Code::Named("UserDoesNotBelong")]);
     }
 
     #[test]
