@@ -15,13 +15,14 @@ static AADB2C: LazyLock<Regex> = LazyLock::new(|| Regex::new("(?i)aadb2c([0-9]+)
 static NUMBER: LazyLock<Regex> = LazyLock::new(|| Regex::new("[0-9]+").expect("a pattern"));
 
 pub fn check(bytes: &[u8]) {
-    // Bytes that are no UTF-8 spell nothing, neither here nor there.
-    let text = String::from_utf8_lossy(bytes);
+    // Bytes beyond ASCII spell nothing, whatever they are.
+    let text: String =
+        bytes.iter().map(|byte| if byte.is_ascii() { char::from(*byte) } else { '?' }).collect();
     let mut mentions = Mentions::default();
     SCANNER.scan(text.as_bytes(), &mut mentions);
     let mut of_raw = Mentions::default();
     SCANNER.scan(bytes, &mut of_raw);
-    assert_eq!((&mentions.codes, mentions.malformed), (&of_raw.codes, of_raw.malformed), "of stray bytes");
+    assert_eq!((&mentions.codes, mentions.malformed), (&of_raw.codes, of_raw.malformed), "of other bytes");
 
     let spelled = numbers(&AADSTS, &text);
     let found: BTreeSet<u32> = mentions.codes.iter().filter_map(aadsts).collect();
@@ -61,11 +62,11 @@ fn numbers(spelling: &Regex, text: &str) -> Numbers {
     numbers
 }
 
-/// Every name that stands as a whole word is found, and no other.
+/// Every name that stands at the end of a word is found, and no other.
 fn literals(text: &str, mentions: &Mentions) {
+    let words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
     for name in &*LITERALS {
-        let goes_on = |rest: &str| rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
-        let stands = text.match_indices(name).any(|(at, _)| !goes_on(&text[at + name.len()..]));
+        let stands = words.iter().any(|word| word.ends_with(name));
         let is_found = mentions.codes.contains(&Code::Named(name));
         assert_eq!(is_found, stands, "{name}");
     }
