@@ -6,12 +6,9 @@ use std::sync::LazyLock;
 use aadstream::config::show::show;
 use aadstream::config::{Environment, Settings};
 
-/// One a process; in memory where there is such a folder.
-static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
-    let memory = PathBuf::from("/dev/shm");
-    let folder = if memory.is_dir() { memory } else { std::env::temp_dir() };
-    folder.join(format!("aadstream-fuzz-{}.toml", std::process::id()))
-});
+/// One a process; tests/fuzz says where and clears up.
+static FILE: LazyLock<PathBuf> =
+    LazyLock::new(|| std::env::temp_dir().join(format!("aadstream-fuzz-{}.toml", std::process::id())));
 
 pub fn check(bytes: &[u8]) {
     let Some(settings) = load(bytes).ok() else { return };
