@@ -33,7 +33,7 @@ pub mod show;
 mod warnings;
 mod derived;
 
-pub use secret::{Secret, SecretSource};
+pub use secret::{KeyFile, Secret, SecretSource};
 pub use source::{Environment, Origin};
 pub use values::{listen_address, parse_start};
 
@@ -206,10 +206,12 @@ pub enum Destination {
 }
 
 /// `[privacy]`.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Privacy {
     /// Correlation and request ids go into events.
     pub forward_ids: bool,
+    /// Pseudonyms of principals go into events; `None` leaves them out.
+    pub pseudonym_key: Option<KeyFile>,
 }
 
 /// `[metrics]`.
@@ -295,7 +297,7 @@ impl Default for Forward {
 
 impl Default for Privacy {
     fn default() -> Self {
-        Self { forward_ids: true }
+        Self { forward_ids: true, pseudonym_key: None }
     }
 }
 

@@ -23,6 +23,7 @@ pub mod time;
 pub mod found;
 pub mod tally;
 pub mod event;
+pub mod pseudonym;
 mod pieces;
 
 use event::{Event, EventOptions, Source};

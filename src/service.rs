@@ -19,6 +19,7 @@ use crate::catalogue::Catalogue;
 use crate::config::client_log::TroubleKind;
 use crate::config::kafka::in_flight_limit_bytes;
 use crate::config::{Kafka, Settings};
+use crate::digest::pseudonym::Pseudonyms;
 use crate::digest::{Middle, Options};
 use crate::exit_code::{Exit, ExitError};
 use crate::log::Rarely;
@@ -142,23 +143,26 @@ impl Service {
         Arc::clone(&self.middle.read().expect("no code panics while it holds this lock"))
     }
 
-    /// Puts other rules in force: their series first, so that whoever counts by them finds them there.
-    pub fn adopt(&self, catalogue: Arc<Catalogue>) {
+    /// Puts other rules in force: their series first, so that whoever counts by them finds them there. The key of
+    /// pseudonyms comes with them.
+    pub fn adopt(&self, catalogue: Arc<Catalogue>, pseudonyms: Option<Pseudonyms>) {
         self.metrics.adopt(&catalogue);
         let mut middle = self.middle.write().expect("no code panics while it holds this lock");
-        *middle = Arc::new(Middle::new(catalogue, self.options()));
+        let mut options = self.settings.service_options();
+        options.cluster_id = self.cluster_id.get().cloned();
+        if let Some(events) = &mut options.events {
+            events.pseudonyms = pseudonyms;
+        }
+        *middle = Arc::new(Middle::new(catalogue, options));
     }
 
     /// Lets events say which cluster they came from.
     fn name_cluster(&self, id: String) {
         let mut middle = self.middle.write().expect("no code panics while it holds this lock");
-        if self.cluster_id.set(id).is_ok() {
-            *middle = Arc::new(Middle::new(Arc::clone(middle.catalogue()), self.options()));
+        if self.cluster_id.set(id.clone()).is_ok() {
+            let options = Options { cluster_id: Some(id), ..middle.options.clone() };
+            *middle = Arc::new(Middle::new(Arc::clone(middle.catalogue()), options));
         }
-    }
-
-    fn options(&self) -> Options {
-        Options { cluster_id: self.cluster_id.get().cloned(), ..self.settings.service_options() }
     }
 
     /// Asks the service to end; [`Service::consume`] returns soon after.

@@ -99,7 +99,7 @@ impl Reloader {
         };
         let (version, rules) = (catalogue.version().to_owned(), catalogue.len());
         let (own, severities) = (catalogue.override_count(), settings.rules.severity.len());
-        self.service.adopt(Arc::new(catalogue));
+        self.service.adopt(Arc::new(catalogue), settings.pseudonyms());
         info!(version, rules, own, severities, "rules read anew");
         let waiting = self.settings.needs_restart(&settings).join(", ");
         if !waiting.is_empty() {

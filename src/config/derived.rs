@@ -7,6 +7,7 @@ use crate::catalogue::Catalogue;
 use crate::catalogue::problem::{Problem, Problems};
 use crate::digest::Options;
 use crate::digest::event::EventOptions;
+use crate::digest::pseudonym::Pseudonyms;
 use crate::digest::tally::Detail;
 use crate::exit_code::{Exit, ExitError};
 use crate::web::access::Access;
@@ -53,7 +54,7 @@ impl Settings {
         access.map_err(|problem| format!("cannot use `web.config_file`: {problem}"))
     }
 
-    /// The tables of `new` that a running service cannot take over: all that differ but `[rules]`.
+    /// The tables of `new` that a running service cannot take over: all that differ but `[rules]` and the key of pseudonyms.
     pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
         let Self {
             kafka,
@@ -76,7 +77,7 @@ impl Settings {
             ("[forward]", *forward != new.forward),
             ("[dead_letters]", *dead_letters != new.dead_letters),
             ("[[apps]]", *apps != new.apps),
-            ("[privacy]", *privacy != new.privacy),
+            ("[privacy]", privacy.forward_ids != new.privacy.forward_ids),
             ("[metrics]", *metrics != new.metrics),
             ("[web]", *web != new.web),
             ("[log]", *log != new.log),
@@ -84,11 +85,17 @@ impl Settings {
         tables.into_iter().filter(|(_, differs)| *differs).map(|(table, _)| table).collect()
     }
 
+    /// What makes pseudonyms, where there is a key for them.
+    pub fn pseudonyms(&self) -> Option<Pseudonyms> {
+        self.privacy.pseudonym_key.as_ref().map(|key| Pseudonyms::new(key.expose()))
+    }
+
     /// How messages are read.
     pub fn digest_options(&self, detail: Detail, events: bool) -> Options {
         let event_options = || EventOptions {
             external_url: self.web.external_url.clone(),
             forward_ids: self.privacy.forward_ids,
+            pseudonyms: self.pseudonyms(),
             ..EventOptions::default()
         };
         Options {

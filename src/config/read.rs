@@ -90,15 +90,6 @@ impl<'n, 'e> Section<'n, 'e> {
         }
     }
 
-    /// A key of a later version: refused, so that nobody believes it works.
-    pub(super) fn refuse(&mut self, key: &'static str, reason: &str) {
-        // Not among the known ones: no slip shall be led here.
-        if let Some(Item { origin, .. }) = self.table.remove(key) {
-            let key = self.dotted(key);
-            origin.report(&mut self.notes.problems, format!("cannot use `{key}`: {reason}"));
-        }
-    }
-
     /// Reports the keys that nobody asked for.
     pub(super) fn finish(mut self) {
         for (key, item) in std::mem::take(&mut self.table) {

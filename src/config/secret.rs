@@ -1,6 +1,9 @@
 //! Values that are never printed: passwords and keys, which stand in a file of their own or in a variable.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::read::filled;
@@ -116,6 +119,50 @@ impl fmt::Debug for Secret {
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
+    }
+}
+
+/// A key in a file, of any bytes.
+#[derive(Clone, Eq, PartialEq)]
+pub struct KeyFile {
+    pub path: PathBuf,
+    bytes: Vec<u8>,
+    /// Everybody on this machine may read it.
+    pub is_open: bool,
+}
+
+/// What HMAC-SHA-256 asks of a key: fewer bytes are easier to guess than its result.
+const KEY_BYTES_MIN: usize = 32;
+
+/// A key is no more than this; somebody named the wrong file.
+const KEY_BYTES_MAX: usize = 4096;
+
+impl KeyFile {
+    /// Reads the file; each of its bytes counts, a line end too.
+    pub(super) fn read(path: PathBuf) -> Result<Self, String> {
+        let cannot = |error| format!("cannot read the key {}: {error}", path.display());
+        let mut file = File::open(&path).map_err(cannot)?;
+        let mode = file.metadata().map_err(cannot)?.permissions().mode();
+        let mut bytes = Vec::new();
+        file.by_ref().take(KEY_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(cannot)?;
+        match bytes.len() {
+            KEY_BYTES_MIN..=KEY_BYTES_MAX => Ok(Self { path, bytes, is_open: mode & 0o004 != 0 }),
+            count if count < KEY_BYTES_MIN => Err(format!(
+                "the key {} has {count} bytes, it needs at least {KEY_BYTES_MIN}: head -c 32 /dev/urandom makes one",
+                path.display()
+            )),
+            _ => Err(format!("{} is longer than {KEY_BYTES_MAX} bytes: that is no key", path.display())),
+        }
+    }
+
+    pub fn expose(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl fmt::Debug for KeyFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyFile(*** from {})", self.path.display())
     }
 }
 

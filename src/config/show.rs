@@ -153,6 +153,8 @@ impl Page<'_> {
         self.key("rules", "dir", &optional(dir.as_deref()));
         self.table("privacy");
         self.key("privacy", "forward_ids", &privacy.forward_ids.to_string());
+        let key = privacy.pseudonym_key.as_ref().map(|key| key.path.display().to_string());
+        self.key("privacy", "pseudonym_key_file", &optional(key.as_deref()));
         self.table("metrics");
         self.key("metrics", "birth_hold_seconds", &metrics.birth_hold.as_secs().to_string());
         self.table("web");

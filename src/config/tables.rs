@@ -8,7 +8,7 @@ use super::kafka::{check_option, refusal};
 use super::oauth;
 use super::outputs::{read_dead_letters, read_forward};
 use super::read::{Notes, Section, boolean, filled, integer, optional, seconds, size, text, texts, word};
-use super::secret::{Secret, is_secret};
+use super::secret::{KeyFile, Secret, is_secret};
 use super::source::{Item, Origin, Table, Value};
 use super::values::{brokers, external_url, listen, start, topics};
 use super::{Input, Kafka, Log, LogFormat, Metrics, OptionValue, Privacy, Profile, Rules, Settings, Web};
@@ -33,7 +33,7 @@ pub(super) const TABLES: [&str; 9] =
     ["kafka", "input", "rules", "forward", "dead_letters", "privacy", "metrics", "web", "log"];
 
 /// Keys that somebody may type into a variable with one underscore too few.
-pub(super) const KEYS: [&str; 29] = [
+pub(super) const KEYS: [&str; 30] = [
     "brokers",
     "topics",
     "group_id",
@@ -55,6 +55,7 @@ pub(super) const KEYS: [&str; 29] = [
     "policy",
     "file",
     "forward_ids",
+    "pseudonym_key_file",
     "birth_hold_seconds",
     "listen",
     "external_url",
@@ -316,12 +317,11 @@ fn read_apps(item: Item, notes: &mut Notes<'_>) -> (HashMap<String, App>, Vec<St
 fn read_privacy(table: Table, notes: &mut Notes<'_>) -> Privacy {
     let mut section = Section::new("privacy", table, notes);
     let forward_ids = section.take("forward_ids", Privacy::default().forward_ids, boolean);
-    section.refuse(
-        "pseudonym_key_file",
-        "pseudonyms are not in this version: principals are left out of everything; remove the key",
-    );
+    let pseudonym_key = section.take("pseudonym_key_file", None, |value| {
+        optional(value)?.map(|path| KeyFile::read(path.into())).transpose()
+    });
     section.finish();
-    Privacy { forward_ids }
+    Privacy { forward_ids, pseudonym_key }
 }
 
 fn read_metrics(table: Table, notes: &mut Notes<'_>) -> Metrics {

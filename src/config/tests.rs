@@ -1,5 +1,7 @@
 //! The configuration as a whole: what a file and variables come to, what they are told, and that `show` loads again.
 
+use std::os::unix::fs::PermissionsExt;
+
 use super::*;
 use crate::code::Code;
 use crate::terms::{Flow, Severity};
@@ -105,11 +107,40 @@ fn a_broken_file_is_told_only_where_it_is_broken() {
 }
 
 #[test]
-fn keys_of_later_versions_are_refused() {
-    let text = format!("{MINIMAL}[privacy]\npseudonym_key_file = \"\"");
-    let error = load_with(&text, &[]).unwrap_err().to_string();
-    let expected = "a.toml:5: cannot use `privacy.pseudonym_key_file`: pseudonyms are not in";
-    assert!(error.starts_with(expected), "{error}");
+fn the_key_of_pseudonyms_is_read_and_never_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key");
+    let load = || load_with(&format!("{MINIMAL}[privacy]\npseudonym_key_file = {path:?}\n"), &[]);
+    let error = load().unwrap_err().to_string();
+    assert!(
+        error.starts_with("a.toml:5: cannot use `privacy.pseudonym_key_file`: cannot read the key "),
+        "{error}"
+    );
+    std::fs::write(&path, [0xff; 31]).unwrap();
+    let error = load().unwrap_err().to_string();
+    assert!(
+        error.contains("/key has 31 bytes, it needs at least 32: head -c 32 /dev/urandom makes one"),
+        "{error}"
+    );
+    std::fs::write(&path, [b'k'; 5000]).unwrap();
+    assert!(load().unwrap_err().to_string().contains("that is no key"));
+    std::fs::write(&path, [b'k'; 32]).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o604)).unwrap();
+    let settings = load().unwrap();
+    assert!(
+        settings.warnings()[0].starts_with("everybody on this machine may read the key"),
+        "{:?}",
+        settings.warnings()
+    );
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
+    let settings = load().unwrap();
+    assert!(settings.warnings().is_empty());
+    assert_eq!(settings.privacy.pseudonym_key.as_ref().unwrap().expose(), [b'k'; 32]);
+    let shown = format!("{}{settings:?}{:?}", show::show(&settings), settings.pseudonyms());
+    assert!(
+        shown.contains("pseudonym_key_file = ") && !shown.contains("kkk") && !shown.contains("107, 107"),
+        "{shown}"
+    );
 }
 
 #[test]

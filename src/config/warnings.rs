@@ -13,6 +13,12 @@ impl Settings {
             ));
         }
         warnings.extend(self.find_output_warnings());
+        if let Some(key) = self.privacy.pseudonym_key.as_ref().filter(|key| key.is_open) {
+            warnings.push(format!(
+                "everybody on this machine may read the key of pseudonyms {}: chmod o-r takes that away",
+                key.path.display()
+            ));
+        }
         let mut odd: Vec<&str> = self.apps.keys().map(String::as_str).filter(|id| !is_guid(id)).collect();
         odd.sort_unstable();
         warnings.extend(

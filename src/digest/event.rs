@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::App;
 use super::found::{Found, TimeSource};
+use super::pseudonym::Pseudonyms;
 use super::time::{self, Millis};
 use crate::catalogue::Catalogue;
 use crate::code::Code;
@@ -108,13 +109,15 @@ pub struct Facts {
     pub correlation_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
 }
 
 impl Facts {
-    fn of(found: &Found<'_>, forward_ids: bool) -> Self {
+    fn of(found: &Found<'_>, options: &EventOptions) -> Self {
         let fields = &found.fields;
         let own = |text: Option<&str>| text.map(cut).filter(|text| !text.is_empty());
-        let id = |text: Option<&str>| if forward_ids { own(text) } else { None };
+        let id = |text: Option<&str>| if options.forward_ids { own(text) } else { None };
         let (request, refresh) = match found.kind {
             Kind::Refresh => (None, fields.request_id.as_deref().or(fields.id.as_deref())),
             _ => (fields.request_id.as_deref().or(fields.id.as_deref()), None),
@@ -132,6 +135,7 @@ impl Facts {
             refresh_id: own(refresh),
             correlation_id: id(fields.correlation_id.as_deref()),
             request_id: id(request),
+            principal: options.pseudonyms.as_ref().and_then(|pseudonyms| pseudonyms.of(found)),
         }
     }
 }
@@ -163,13 +167,15 @@ pub struct EventOptions {
     /// `external_url` of the pages, without a slash at its end; Microsoft's page per code without it.
     pub external_url: Option<String>,
     pub forward_ids: bool,
+    /// Makes `principal`; without it nobody is told from another.
+    pub pseudonyms: Option<Pseudonyms>,
     /// Less severe ones are no events for whoever asks.
     pub min_severity: Severity,
 }
 
 impl Default for EventOptions {
     fn default() -> Self {
-        Self { external_url: None, forward_ids: true, min_severity: Severity::Info }
+        Self { external_url: None, forward_ids: true, pseudonyms: None, min_severity: Severity::Info }
     }
 }
 
@@ -197,7 +203,7 @@ impl Event {
             variant.map(|variant| &variant.fix).filter(|fix| !fix.is_empty()).or(rule.map(|rule| &rule.fix));
         let summary = variant.and_then(|variant| variant.summary.as_ref()).or(rule.map(|rule| &rule.summary));
         let microsoft = microsoft_page(diagnosis.code);
-        let mut facts = Facts::of(found, options.forward_ids);
+        let mut facts = Facts::of(found, options);
         if let Some(alias) = app.and_then(|app| app.alias.as_ref()) {
             facts.app_name = Some(alias.clone());
         }

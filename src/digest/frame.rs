@@ -17,7 +17,7 @@ use token::{is_json, scalar_length, skip_blank, skip_comma, string};
 
 mod member;
 mod opening;
-pub(super) mod token;
+pub mod token;
 
 /// Envelopes inside envelopes that are followed; deeper ones are read as records.
 const ENVELOPE_DEPTH: u8 = 4;

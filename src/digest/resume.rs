@@ -350,8 +350,16 @@ fn is_behind_line(bytes: &[u8], at: usize) -> bool {
         && bytes[..at].iter().rev().take_while(|byte| is_blank(**byte)).any(|byte| *byte == b'\n')
 }
 
-fn last_before(bytes: &[u8], at: usize) -> Option<u8> {
-    bytes[..at].iter().rev().copied().find(|byte| !is_blank(*byte))
+/// The last byte in front of `at` that is no blank, nor part of a mark.
+pub fn last_before(bytes: &[u8], at: usize) -> Option<u8> {
+    let mut before = &bytes[..at];
+    loop {
+        match before {
+            [rest @ .., byte] if is_blank(*byte) => before = rest,
+            [rest @ .., 0xef, 0xbb, 0xbf] => before = rest,
+            _ => return before.last().copied(),
+        }
+    }
 }
 
 /// Where reading goes on at `at`, which begins well.

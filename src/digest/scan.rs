@@ -64,6 +64,10 @@ impl Mentions {
             })
     }
 
+    fn has_aadsts(&self) -> bool {
+        self.spelled.iter().any(|code| matches!(code, Code::Aadsts(_)))
+    }
+
     pub fn has_spelled(&self) -> bool {
         !self.spelled.is_empty()
     }
@@ -115,7 +119,7 @@ impl Scanner {
         let mut from = 0;
         let mut has_code = false;
         while let Some(hint) = self.hints.next(bytes, from) {
-            from = hint.end;
+            from = hint.next;
             let input = Input::new(bytes).range(hint.begin..).anchored(Anchored::Yes);
             let Some(found) = self.automaton.find(input) else { continue };
             from = from.max(match self.spellings[found.pattern().as_usize()] {
@@ -127,7 +131,7 @@ impl Scanner {
                 Spelling::Literal(name) => literal(bytes, found.range(), name, mentions),
             });
         }
-        if has_code {
+        if has_code && mentions.has_aadsts() {
             self.error_codes_of(bytes, mentions);
         }
     }
@@ -146,7 +150,7 @@ impl Scanner {
                 from = aadb2c(bytes, at..behind, mentions);
             }
         }
-        if has_code {
+        if has_code && mentions.has_aadsts() {
             self.error_codes_of(bytes, mentions);
         }
     }
@@ -360,8 +364,8 @@ struct Hints {
 /// A place that may spell something.
 #[derive(Clone, Copy, Debug)]
 struct Hint {
-    /// Behind the fragment.
-    end: usize,
+    /// From where to look on: fragments may overlap.
+    next: usize,
     /// Where the spelling would begin.
     begin: usize,
 }
@@ -403,7 +407,7 @@ impl Hints {
             None => self.slow.find(Input::new(bytes).range(from..))?,
         };
         let begin = found.start().saturating_sub(self.offsets[found.pattern().as_usize()]);
-        Some(Hint { end: found.end(), begin })
+        Some(Hint { next: found.start() + 1, begin })
     }
 }
 
@@ -475,6 +479,7 @@ mod tests {
     #[test]
     fn error_codes_count_only_beside_a_spelled_code() {
         check(r#"{"error_codes":[70002,50012]}"#, "");
+        check(r#"{"error_codes":[70002,50012],"d":"AADSTS: x AADSTS12"}"#, "");
         check(r#"{"error_codes":[70002,50012],"d":"AADSTS70002: x"}"#, "AADSTS70002 AADSTS50012");
         check(r#"{\"error_codes\":[70002,\n 50012],\"d\":\"AADSTS70002: x\"}"#, "AADSTS70002 AADSTS50012");
         check("error_codes%22%3a%5b50012%5d AADSTS70002", "AADSTS70002 AADSTS50012");
@@ -523,6 +528,14 @@ mod tests {
         check("DMTS_OAuthTokenRefreshFailedError", "DMTS_OAuthTokenRefreshFailedError");
         check("DMTS_OAuthTokenRefreshFailedErrors", "");
         check("DMTS_OAuth:", "DMTS_OAuth");
+    }
+
+    #[test]
+    fn a_name_behind_the_beginning_of_another_is_found() {
+        let scanner = Scanner::new(&["DMTS_UserNotFound", "UserDoesNotBelong"]);
+        let mut mentions = Mentions::default();
+        scanner.scan(b"DMTS_UserDoesNotBelong", &mut mentions);
+        assert_eq!(mentions.codes, [Code::Named("UserDoesNotBelong")]);
     }
 
     #[test]

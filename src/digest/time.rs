@@ -53,6 +53,9 @@ fn parse_clock(clock: &str) -> Option<(i8, i8, i8, Millis)> {
     let (hour, minute) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
     let (second, fraction) =
         parts.next().map_or(("0", ""), |second| second.split_once('.').unwrap_or((second, "")));
+    if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
     let millis = fraction
         .bytes()
         .chain(*b"000")
@@ -120,6 +123,8 @@ mod tests {
             "2026-11-20",
             "2026-11-20T99:00:00Z",
             "1/2",
+            "2026-11-20T03:12:45..Z",
+            "2026-11-20T03:12:45.1.2Z",
             "0001-01-01T00:00:00Z",
             "1/1/0001 12:00:00 AM",
             "日本語 12:00:00",

@@ -2,7 +2,8 @@
 
 use memchr::memrchr_iter;
 
-use crate::digest::resume::is_stray;
+use crate::digest::frame::token::skip_blank;
+use crate::digest::resume::{is_stray, last_before};
 
 /// Line ends that are tried from the end of a block; where all of them are inside a value, the block is no lines.
 const TRIES: usize = 64;
@@ -18,12 +19,14 @@ pub fn last_safe(block: &[u8]) -> Option<usize> {
 }
 
 fn is_safe(block: &[u8], at: usize, starts_as_text: bool) -> bool {
-    let before = block[..at].iter().rev().find(|byte| !byte.is_ascii_whitespace());
     let Some(next) = block.get(at + 1) else { return false };
     match next {
-        b'{' => !matches!(before, None | Some(b',' | b':' | b'[' | b'{')) && !is_stray(block, at + 1),
+        b'{' => {
+            let before = last_before(block, at);
+            !matches!(before, None | Some(b',' | b':' | b'[' | b'{')) && !is_stray(block, at + 1)
+        }
         b'}' | b'[' | b']' | b'"' | b',' => false,
-        next => starts_as_text && !next.is_ascii_whitespace(),
+        _ => starts_as_text && skip_blank(block, at + 1) == at + 1,
     }
 }
 
@@ -48,6 +51,7 @@ mod tests {
         check("[\n{\"a\":1},\n{\"b\":2},\n", None);
         check("{\n\"a\": 1,\n\"b\": {\n\"c\": 2\n", None);
         check("{\"a\":\n{\"b\":1\n}\n,", None);
+        check("{\"a\":1,\"b\":[1,\u{feff}\n{}]}", None);
         check("[{\n \"a\": {\n  \"b\": 1\n{ },\n \"c\"", None);
     }
 
@@ -55,5 +59,8 @@ mod tests {
     fn text_is_cut_at_lines() {
         check("2026-01-01 a\n2026-01-01 b\n2026", Some("2026-01-01 a\n2026-01-01 b\n"));
         check("text\n  at indented\n  at more", None);
+        check("text\n\0\"k\":1}\ntext\n", Some("text\n\0\"k\":1}\n"));
+        check("text\n\0\"k\":1}", None);
+        check("text\n\u{feff}\"k\":1}", None);
     }
 }

@@ -126,3 +126,12 @@ fn what_is_deployed_asks_for_metrics_that_exist() {
     }
     assert!(unknown.is_empty(), "{unknown:?}");
 }
+
+#[test]
+fn the_revision_of_a_clone_is_known() {
+    let text = exposition();
+    let line = text.lines().find(|line| line.starts_with("aadstream_build_info{")).unwrap();
+    let revision = line.split("revision=\"").nth(1).unwrap().split('"').next().unwrap();
+    let is_clone = Path::new(env!("CARGO_MANIFEST_DIR")).join(".git").exists();
+    assert_eq!(is_clone, revision != "unknown", "{line}");
+}

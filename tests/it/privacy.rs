@@ -14,6 +14,7 @@ use crate::running::Running;
 const CANARIES: [&str; 4] = ["c4nary", "203.0.113.199", "2001:db8::c4a2", "dead0000-cafe-"];
 const TEXT: &str = " for c4nary-upn@contoso.example (C4nary Person) from 203.0.113.199 on dead0000-cafe-4000-8000-000000000001";
 const SECRET: &str = "s3cret-c4nary";
+const KEY: &str = "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk";
 
 /// Members that steer how a record is read.
 const READ: &str = "time timegenerated createddatetime starttime endtime start end category type operationname status \
@@ -108,7 +109,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
 #[track_caller]
 fn assert_silent(what: &str, output: &str) {
     let lower = output.to_lowercase();
-    for canary in CANARIES.iter().copied().chain([SECRET]) {
+    for canary in CANARIES.iter().copied().chain([SECRET, KEY]) {
         let line = lower.lines().find(|line| line.contains(canary));
         assert_eq!(line, None, "{what} shows {canary}");
     }
@@ -132,7 +133,10 @@ fn scan_names_nobody_in_any_format() {
         fs::write(directory.path().join(format!("{number}.log")), bytes).unwrap();
     }
     let config = directory.path().join(".aadstream.toml");
-    fs::write(&config, "[privacy]\nforward_ids = false\n").unwrap();
+    let key = directory.path().join(".key");
+    fs::write(&key, KEY).unwrap();
+    let privacy = format!("[privacy]\nforward_ids = false\npseudonym_key_file = {key:?}\n");
+    fs::write(&config, privacy).unwrap();
     let (config, folder) = (config.to_str().unwrap(), directory.path().to_str().unwrap());
     for format in ["table", "json", "prometheus", "events"] {
         let output = aadstream(&["scan", "-c", config, "--format", format, folder]).output().unwrap();
@@ -141,12 +145,14 @@ fn scan_names_nobody_in_any_format() {
         if format == "events" {
             let events = String::from_utf8_lossy(&output.stdout).lines().count();
             assert!(events >= messages().len() - 10, "{events} events");
+            assert!(said(&output).contains("\"principal\":\"p-"), "{}", said(&output));
         }
     }
     // By default an event leads back to its record, and only by ids.
     let output = aadstream(&["scan", "--format", "events", folder]).output().unwrap();
     for line in String::from_utf8(output.stdout).unwrap().lines() {
         let mut event: BTreeMap<String, Value> = serde_json::from_str(line).unwrap();
+        assert!(!event.contains_key("principal"), "nobody gave a key");
         event.retain(|member, _| member != "correlation_id" && member != "request_id");
         assert_silent("an event", &serde_json::to_string(&event).unwrap());
     }

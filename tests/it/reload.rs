@@ -72,6 +72,37 @@ fn a_hangup_takes_rules_and_severities_anew() {
 }
 
 #[test]
+fn a_hangup_takes_the_key_of_pseudonyms_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key");
+    let person = || {
+        br#"{"category":"SignInLogs","resultType":"50126","properties":{"userId":"u","appId":"a"}}"#.to_vec()
+    };
+    let more = format!("[forward]\ntopic = \"out\"\n[privacy]\npseudonym_key_file = {key:?}\n");
+    fs::write(&key, [1; 32]).unwrap();
+    let running = Running::start(&more, &[]);
+    running.produce([person(), person()]);
+    running.wait_read(2);
+    fs::write(&key, "short").unwrap();
+    let response = running.ask("POST", "/-/reload", "");
+    assert!(response.starts_with("HTTP/1.1 500") && response.contains("has 5 bytes"), "{response}");
+    running.produce([person()]);
+    running.wait_read(3);
+    fs::write(&key, [2; 32]).unwrap();
+    running.signal("HUP");
+    running.logged("rules read anew", 0);
+    running.produce([person()]);
+    running.wait_read(4);
+
+    let mut principals: Vec<String> =
+        running.events(4).iter().map(|event| event["principal"].as_str().unwrap().to_owned()).collect();
+    principals.sort();
+    principals.dedup();
+    assert_eq!(principals.len(), 2, "one a key, the bad one none");
+    assert!(!running.log().contains("needs a restart"), "{}", running.log());
+}
+
+#[test]
 fn a_set_with_a_mistake_is_refused_whole() {
     let running = Running::start("", &[]);
     fs::create_dir(running.path("rules")).unwrap();

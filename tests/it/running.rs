@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientConfig;
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use serde_json::Value;
 use tempfile::TempDir;
 
 pub const TOPIC: &str = "signin";
@@ -104,6 +106,27 @@ impl Running {
             sent.map_err(|(error, _)| error).unwrap();
         }
         producer.flush(Duration::from_secs(30)).unwrap();
+    }
+
+    /// The first so many events of the topic `out`, which `[forward]` must name.
+    pub fn events(&self, count: usize) -> Vec<Value> {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", self.cluster.bootstrap_servers())
+            .set("group.id", "reader")
+            .create()
+            .unwrap();
+        let mut partitions = TopicPartitionList::new();
+        for topic in consumer.fetch_metadata(Some("out"), Duration::from_secs(30)).unwrap().topics() {
+            for partition in topic.partitions() {
+                partitions.add_partition_offset("out", partition.id(), Offset::Beginning).unwrap();
+            }
+        }
+        consumer.assign(&partitions).unwrap();
+        let next = |_| {
+            let message = consumer.poll(Duration::from_secs(30)).expect("an event in time").unwrap();
+            serde_json::from_slice(message.payload().unwrap()).unwrap()
+        };
+        (0..count).map(next).collect()
     }
 
     pub fn log(&self) -> String {
