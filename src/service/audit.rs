@@ -1,5 +1,6 @@
 //! Reads what came in and what went out again, for [`crate::audit`].
 
+use std::io::{BufRead as _, BufReader};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -61,9 +62,10 @@ pub fn audit(settings: &Settings, catalogue: Arc<Catalogue>, from: Start, end: E
         }
         Some(Destination::File(path)) => {
             let cannot = || format!("cannot read dead letters from {}", path.display());
-            let text = std::fs::read_to_string(path).with_context(cannot)?;
-            for line in text.lines() {
-                note_letter(&mut books, &serde_json::from_str(line).unwrap_or_default());
+            let file = std::fs::File::open(path).with_context(cannot)?;
+            for line in BufReader::new(file).lines() {
+                let line = line.with_context(cannot)?;
+                note_letter(&mut books, &serde_json::from_str(&line).unwrap_or_default());
             }
         }
         None => {}
