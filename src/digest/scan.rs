@@ -194,11 +194,15 @@ fn has_word(bytes: &[u8], at: usize, word: &[u8]) -> bool {
 /// `AADB2C` is made of hexadecimal digits alone, so ids spell it by chance; those are no codes.
 fn aadb2c(bytes: &[u8], found: Range<usize>, mentions: &mut Mentions) -> usize {
     let length = digits(bytes, found.end);
+    if length == 0 {
+        // Its last letter may be the first one of a name.
+        return found.end - 1;
+    }
     let end = found.end + length;
     if !is_hex_id(bytes, found.start..end) {
         match parse_digits(&bytes[found.end..end]) {
             Some(number) => mentions.spell(Code::Aadb2c(number)),
-            None => mentions.malformed += u64::from(length > 0),
+            None => mentions.malformed += 1,
         }
     }
     end
@@ -232,18 +236,23 @@ fn ends_in_escape(before: &[u8]) -> bool {
 /// A literal is a whole word, in the letter case of its product.
 fn literal(bytes: &[u8], found: Range<usize>, name: &'static str, mentions: &mut Mentions) -> usize {
     let goes_on = bytes.get(found.end).is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
-    if !goes_on && &bytes[found.clone()] == name.as_bytes() {
-        mentions.spell(Code::Named(name));
+    if goes_on || &bytes[found.clone()] != name.as_bytes() {
+        // Another one may begin in it.
+        return found.start;
     }
+    mentions.spell(Code::Named(name));
     found.end
 }
 
 /// Reads the digits behind `AADSTS` and the codes that MSAL.NET joins to it; gives the index behind them.
 fn aadsts(bytes: &[u8], at: usize, mentions: &mut Mentions) -> usize {
     let length = digits(bytes, at);
+    if length == 0 {
+        return at - 1;
+    }
     let mut end = at + length;
     let Some(number) = parse_digits(&bytes[at..end]) else {
-        mentions.malformed += u64::from(length > 0);
+        mentions.malformed += 1;
         return end;
     };
     mentions.spell(Code::Aadsts(number));
@@ -536,6 +545,12 @@ mod tests {
         let mut mentions = Mentions::default();
         scanner.scan(b"DMTS_UserDoesNotBelong", &mut mentions);
         assert_eq!(mentions.codes, [Code::Named("UserDoesNotBelong")]);
+        // Behind the beginning of a prefix; in a name that goes on.
+        let scanner = Scanner::new(&["CrossRequest", "SomeError", "UserNot", "NotFound"]);
+        let mut mentions = Mentions::default();
+        scanner.scan(b"AADB2CrossRequest AADSTSomeError UserNotFound", &mut mentions);
+        let expected = ["CrossRequest", "SomeError", "NotFound"].map(Code::Named);
+        assert_eq!((&mentions.codes[..], mentions.malformed), (&expected[..], 0));
     }
 
     #[test]

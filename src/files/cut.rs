@@ -26,7 +26,8 @@ fn is_safe(block: &[u8], at: usize, starts_as_text: bool) -> bool {
             !matches!(before, None | Some(b',' | b':' | b'[' | b'{')) && !is_stray(block, at + 1)
         }
         b'}' | b'[' | b']' | b'"' | b',' => false,
-        _ => starts_as_text && skip_blank(block, at + 1) == at + 1,
+        // What a bracket at the end of a line opens, only what follows can tell.
+        _ => starts_as_text && skip_blank(block, at + 1) == at + 1 && last_before(block, at) != Some(b'['),
     }
 }
 
@@ -62,5 +63,7 @@ mod tests {
         check("text\n\0\"k\":1}\ntext\n", Some("text\n\0\"k\":1}\n"));
         check("text\n\0\"k\":1}", None);
         check("text\n\u{feff}\"k\":1}", None);
+        check("text\nmore\n[\n\nmore", Some("text\n"));
+        check("\0\n[\n\nmore", None);
     }
 }

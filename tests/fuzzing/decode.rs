@@ -121,8 +121,8 @@ fn records_of_a_parser(tally: &Tally, bytes: &[u8]) {
         let is_envelope = |key: &String| ["records", "value", "refreshes"].contains(&&*key.to_lowercase());
         !object.keys().any(is_envelope)
     };
-    let mut lines = text.split('\n').filter(|line| !line.trim().is_empty());
-    let count = text.split('\n').filter(|line| !line.trim().is_empty()).count() as u64;
+    let mut lines = text.split('\n').filter(|line| !line.as_bytes().trim_ascii().is_empty());
+    let count = lines.clone().count() as u64;
     if lines.all(is_record) {
         assert_eq!(tally.records.iter().flatten().sum::<u64>(), count, "records of a parser");
         assert_eq!(tally.messages, count, "messages of a parser");
