@@ -4,6 +4,7 @@
 //! the catalogue, `tally` merges the counts of batches, `whole` is everything that a message goes through, `scrape` the text of
 //! all metrics. What is read counts as true only if the counts are: every corpus is checked once before it is measured.
 
+use std::borrow::Cow;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use aadstream::terms::Reason;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use prometheus::{Encoder, TextEncoder};
 use records::Layout;
+use simd_json::prelude::ValueIntoString;
 
 #[path = "corpus/records.rs"]
 mod records;
@@ -92,6 +94,62 @@ fn decode(criterion: &mut Criterion) {
         group.throughput(Throughput::Bytes(bytes.len() as u64));
         group.bench_function(name, |bencher| bencher.iter(run));
     }
+}
+
+/// What decides about a record, and nothing else of it.
+#[derive(serde::Deserialize)]
+struct Two<'a> {
+    #[serde(borrow, rename = "resultType")]
+    result_type: Cow<'a, str>,
+    #[serde(borrow)]
+    category: Cow<'a, str>,
+}
+
+/// Other ways to ask every line for `resultType` and `category`, as a reader of successes must, beside ours, which also
+/// finds where the record ends and whether it spells a code. `memchr` only looks for line ends: the bytes themselves.
+fn candidates(criterion: &mut Criterion) {
+    let Corpus { bytes, truth, .. } = corpus(Layout::Lines, 10, false);
+    let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+    let mut group = criterion.benchmark_group("candidates");
+    group.throughput(Throughput::Bytes(bytes.len() as u64));
+    let mut bench = |name: &str, failed: &dyn Fn() -> u64| {
+        assert_eq!(failed(), truth.failures, "{name}");
+        group.bench_function(name, |bencher| bencher.iter(failed));
+    };
+    let count = |fails: &dyn Fn(&[u8]) -> bool| lines.iter().filter(|line| fails(line)).count() as u64;
+    bench("serde_json_borrowed", &|| {
+        count(&|line| {
+            let two: Two<'_> = serde_json::from_slice(line).expect("a record");
+            !two.category.is_empty() && two.result_type != "0"
+        })
+    });
+    bench("serde_json_value", &|| {
+        count(&|line| {
+            let value: serde_json::Value = serde_json::from_slice(line).expect("a record");
+            value["category"].is_string() && value["resultType"] != "0"
+        })
+    });
+    bench("sonic_rs_get", &|| {
+        count(&|line| {
+            let get = |key: &str| sonic_rs::get_from_slice(line, [key]).expect("a record");
+            get("category").as_raw_str().len() > 2 && get("resultType").as_raw_str() != "\"0\""
+        })
+    });
+    bench("simd_json_tape", &|| {
+        count(&|line| {
+            // It writes into its input.
+            let mut line = line.to_vec();
+            let tape = simd_json::to_tape(&mut line).expect("a record");
+            let record = tape.as_value();
+            let get = |key: &str| record.get(key).and_then(ValueIntoString::into_string);
+            get("category").is_some() && get("resultType") != Some("0")
+        })
+    });
+    let middle = middle();
+    bench("ours_whole", &|| digest(&middle, &bytes).tally.events.values().map(|events| events.count).sum());
+    group.bench_function("memchr_lines", |bencher| {
+        bencher.iter(|| memchr::memchr_iter(b'\n', &bytes).count());
+    });
 }
 
 fn scan(criterion: &mut Criterion) {
@@ -177,5 +235,5 @@ fn scrape(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, decode, scan, enrich, tally, whole, scrape);
+criterion_group!(benches, decode, candidates, scan, enrich, tally, whole, scrape);
 criterion_main!(benches);
