@@ -7,6 +7,7 @@ mod allocations;
 mod demo;
 mod explain;
 mod forward;
+mod hostile;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod laws;
