@@ -4,6 +4,7 @@
 
 mod access;
 mod allocations;
+mod cardinality;
 mod demo;
 mod explain;
 mod forward;
