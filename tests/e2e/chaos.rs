@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use aadstream::demo::random::Random;
+use rdkafka::producer::Producer as _;
 
 use corpus::Corpus;
 use faults::{BROKERS, Fault, INSTANCES, Step, plan};
@@ -22,7 +23,7 @@ use crate::SHUTDOWN;
 use crate::support::{Broker, Config, PATIENCE, Rig, Service, audit, send, sum, unique, wait_until};
 
 const PARTITIONS: usize = 6;
-const MESSAGES_PER_SECOND: usize = 1000;
+const MESSAGES_PER_SECOND: usize = 500;
 /// After the last message everything must be delivered and committed within this.
 const DRAIN: Duration = Duration::from_secs(180);
 /// An event above is refused by its topic.
@@ -44,7 +45,7 @@ impl Orders {
         Self {
             seed: number("AADSTREAM_CHAOS_SEED").unwrap_or(1),
             kills: usize::try_from(kills).expect("few kills"),
-            seconds: usize::try_from(number("AADSTREAM_CHAOS_SECONDS").unwrap_or(4 * kills)).expect("few"),
+            seconds: usize::try_from(number("AADSTREAM_CHAOS_SECONDS").unwrap_or(8 * kills)).expect("few"),
         }
     }
 }
@@ -135,8 +136,8 @@ impl<'a> Run<'a> {
         let config = Config::new(&self.brokers[0].plain, &self.topics.input)
             .set("forward", "topic", &self.topics.output)
             .set("forward", "delivery", self.delivery)
-            // Batches below the limit of the topic: refused is only an event that is too large itself.
-            .set("forward.options", "batch.size", "4000")
+            // Batches that are compressed below the limit of the topic, unless an event in them is too large.
+            .set("forward.options", "batch.size", "16000")
             // Else a group of which somebody is killed every few seconds would never be whole.
             .option("session.timeout.ms", "3000")
             .set("dead_letters", "policy", "dlq")
@@ -354,7 +355,6 @@ fn feed(broker: &Broker, topic: &str, seed: u64, count: usize) -> Books {
             let _ = stopped.recv_timeout(TICK);
         }
     }
-    use rdkafka::producer::Producer as _;
     producer.flush(DRAIN).expect("everything is delivered");
     books
 }

@@ -33,6 +33,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Rig {
     pub binary: PathBuf,
     work: PathBuf,
+    kafka: Option<PathBuf>,
 }
 
 impl Rig {
@@ -52,12 +53,13 @@ impl Rig {
 
     fn from_env() -> Option<Self> {
         let work = std::env::var("AADSTREAM_E2E_WORK").ok()?.into();
-        Some(Self { work, binary: told("AADSTREAM_BIN") })
+        let kafka = std::env::var("AADSTREAM_E2E_KAFKA").ok().map(PathBuf::from);
+        Some(Self { work, kafka, binary: told("AADSTREAM_BIN") })
     }
 
     /// The broker that all tests share. A test that stops or freezes its broker takes [`Broker::prepare`].
     pub fn broker(&self) -> Broker {
-        Broker::of(told("AADSTREAM_E2E_KAFKA"), None)
+        Broker::of(self.kafka.clone().expect("tests/run e2e starts it"), None)
     }
 
     fn log_file(&self, name: &str) -> PathBuf {
