@@ -45,7 +45,7 @@ impl Orders {
         Self {
             seed: number("AADSTREAM_CHAOS_SEED").unwrap_or(1),
             kills: usize::try_from(kills).expect("few kills"),
-            seconds: usize::try_from(number("AADSTREAM_CHAOS_SECONDS").unwrap_or(8 * kills)).expect("few"),
+            seconds: usize::try_from(number("AADSTREAM_CHAOS_SECONDS").unwrap_or(6 * kills)).expect("few"),
         }
     }
 }

@@ -48,7 +48,7 @@ pub fn plan(seed: u64, kills: usize) -> Vec<Step> {
         steps.extend(
             faults
                 .into_iter()
-                .map(|fault| Step { after: Duration::from_millis(300 + random.number() % 3500), fault }),
+                .map(|fault| Step { after: Duration::from_millis(300 + random.number() % 2500), fault }),
         );
     }
     steps
