@@ -17,6 +17,7 @@ use crate::metrics::Metrics;
 
 pub mod access;
 mod door;
+mod seats;
 
 use access::Access;
 use door::{Caller, Door};

@@ -1,6 +1,5 @@
 //! `aadstream scan`: counts the codes in files, folders or stdin.
 
-use std::collections::HashMap;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,11 +10,10 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{signals, terminal};
-use crate::catalogue::Catalogue;
 use crate::cli::{ScanArgs, ScanFormat};
 use crate::config::Settings;
 use crate::digest::tally::{Detail, Tally};
-use crate::digest::{App, Digest, Middle, Position};
+use crate::digest::{Digest, Middle, Position};
 use crate::exit_code::{Exit, ExitError};
 use crate::files::buffer::Buffer;
 use crate::files::feed::{Feed, Piece};
@@ -37,7 +35,12 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<Exit> {
     let detail = if args.format == ScanFormat::Prometheus { Detail::Apps } else { Detail::Codes };
     let options = settings.digest_options(detail, args.format == ScanFormat::Events);
     let (sources, errors) = files::list(&paths);
-    let scan = Scan::new(Middle::new(Arc::clone(&catalogue), options), &sources);
+    let apps = settings.apps;
+    let metrics = (args.format == ScanFormat::Prometheus).then(|| {
+        let options = MetricsOptions { birth_hold: Duration::ZERO, apps, ..MetricsOptions::default() };
+        Metrics::new(&catalogue, options)
+    });
+    let scan = Scan::new(Middle::new(Arc::clone(&catalogue), options), metrics, &sources);
     errors.iter().for_each(|error| scan.report_error(error));
     let mut tally = match args.format {
         ScanFormat::Events => scan.in_order(&sources),
@@ -57,8 +60,10 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<Exit> {
             terminal::print(&table::render(&report, layout))?;
         }
         ScanFormat::Json => terminal::print(&format!("{}\n", report.json()))?,
-        ScanFormat::Prometheus => terminal::print(&exposition(&report, &catalogue, settings.apps))?,
-        ScanFormat::Events => {}
+        ScanFormat::Prometheus | ScanFormat::Events => {}
+    }
+    if let Some(metrics) = &scan.metrics {
+        terminal::print(&exposition(metrics, &report))?;
     }
     let fails = args.fail_on.is_some_and(|limit| report.severity().is_some_and(|severity| severity >= limit));
     Ok(match scan.errors.load(Ordering::Relaxed) {
@@ -69,13 +74,8 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<Exit> {
 }
 
 /// The counts in the text exposition format, as a service that had read the same would show them.
-fn exposition(report: &Report<'_>, catalogue: &Catalogue, apps: HashMap<String, App>) -> String {
-    let metrics = Metrics::new(
-        catalogue,
-        MetricsOptions { birth_hold: Duration::ZERO, apps, ..MetricsOptions::default() },
-    );
-    metrics.consumed("scan", report.tally.messages, report.tally.bytes);
-    metrics.record(&report.tally, "scan");
+fn exposition(metrics: &Metrics, report: &Report<'_>) -> String {
+    metrics.consumed(TOPIC, report.tally.messages, report.tally.bytes);
     let (_, text) = metrics.encode(false);
     String::from_utf8(text).expect("labels are UTF-8")
 }
@@ -87,8 +87,13 @@ fn threads(asked: usize) -> usize {
     }
 }
 
+/// Metrics of files say this in the place of a topic.
+const TOPIC: &str = "scan";
+
 struct Scan {
     middle: Middle,
+    /// Counts by tenant, app and dataset, where they are asked for: only there do they have a limit.
+    metrics: Option<Metrics>,
     read: Arc<files::Progress>,
     errors: AtomicU64,
     progress: ProgressBar,
@@ -96,9 +101,10 @@ struct Scan {
 }
 
 impl Scan {
-    fn new(middle: Middle, sources: &[Source]) -> Self {
+    fn new(middle: Middle, metrics: Option<Metrics>, sources: &[Source]) -> Self {
         let progress = progress(sources);
-        Self { middle, read: Arc::default(), errors: AtomicU64::new(0), progress, window: Mutex::default() }
+        let (read, errors, window) = (Arc::default(), AtomicU64::new(0), Mutex::default());
+        Self { middle, metrics, read, errors, progress, window }
     }
 
     /// Prints an error once and remembers that there was one; the scan goes on.
@@ -167,15 +173,21 @@ impl Scan {
     }
 
     fn work<'s>(&'s self, input: &Mutex<Pile<'s>>) -> Digest {
-        let mut digest = Digest::default();
+        let mut whole = Digest::default();
         let mut spare = None;
         loop {
             let next =
                 input.lock().expect("no code panics while it holds this lock").next(self, spare.take());
-            let Some((name, piece)) = next else { return digest };
+            let Some((name, piece)) = next else { return whole };
             let position = Position { topic: &name, ..Position::default() };
+            let mut digest = Digest::default();
             files::digest_piece(&self.middle, &piece, &position, &mut digest);
             self.admit(&mut digest);
+            if let Some(metrics) = &self.metrics {
+                metrics.record(&digest.tally, TOPIC);
+                digest.tally.forget_details();
+            }
+            whole.merge(digest);
             if let Piece::Lines(bytes) | Piece::Elements { bytes, .. } | Piece::Rows { bytes, .. } = piece {
                 spare = Some(bytes);
             }

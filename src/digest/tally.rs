@@ -241,6 +241,14 @@ impl Tally {
         }
     }
 
+    /// Keeps what [`Detail::Codes`] counts.
+    pub fn forget_details(&mut self) {
+        self.apps.clear();
+        self.app_names.clear();
+        self.refreshes.clear();
+        self.source_delays.clear();
+    }
+
     fn room_for(&mut self, code: Code) -> bool {
         matches!(code, Code::Named(_) | Code::None)
             || self.unknown.contains(&code)

@@ -15,7 +15,8 @@ use super::progress::TopicPartition;
 /// A transaction ends after this time: readers see nothing of it before.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Or with so many letters: an abort sends all of them again.
+/// Or with so many letters: an abort sends all of them again. The next one takes half as many as it had, or what is too
+/// much for the brokers' time limit would be too much again and again; every commit doubles that.
 const LETTERS: u64 = 50_000;
 
 /// How soon a wait sees what nobody announces.
@@ -36,6 +37,8 @@ struct State {
     /// Parcels that are being packed.
     inside: usize,
     letters: u64,
+    /// After an abort: fewer than [`LETTERS`].
+    limit: Option<u64>,
     /// Each letter goes in a batch of its own: one of a larger batch was refused.
     is_careful: bool,
     /// Why it has to be aborted.
@@ -46,6 +49,22 @@ struct State {
     /// Whether the last end was a commit.
     is_committed: bool,
     is_over: bool,
+}
+
+impl State {
+    fn is_full(&self) -> bool {
+        self.letters >= self.limit.unwrap_or(LETTERS)
+    }
+
+    fn adapt(&mut self, is_committed: bool) {
+        let limit = if is_committed {
+            self.limit.map(|limit| limit * 2)
+        } else {
+            let half = (self.letters > 0).then(|| (self.letters / 2).max(1));
+            half.into_iter().chain(self.limit).min()
+        };
+        self.limit = limit.filter(|limit| *limit < LETTERS);
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -86,7 +105,7 @@ impl Transaction {
     /// Lets a parcel in, after a wait while a transaction ends. `None` at the end of the service.
     pub fn enter(&self) -> Option<Pass<'_>> {
         let mut state = self.lock();
-        while (state.phase != Phase::Open || state.broken.is_some()) && !state.is_over {
+        while (state.phase != Phase::Open || state.broken.is_some() || state.is_full()) && !state.is_over {
             state = self.changed.wait(state).expect("no code panics while it holds this lock");
         }
         if state.is_over {
@@ -194,7 +213,7 @@ impl Transaction {
             if state.is_over {
                 return false;
             }
-            if state.broken.is_some() || is_asked || state.letters >= LETTERS || left == Duration::ZERO {
+            if state.broken.is_some() || is_asked || state.is_full() || left == Duration::ZERO {
                 return true;
             }
             state = self.wait(state, left);
@@ -240,6 +259,7 @@ impl Transaction {
 
     fn answer(&self, is_committed: bool, phase: Phase) {
         let mut state = self.lock();
+        state.adapt(is_committed);
         state.letters = 0;
         state.answered = state.asked;
         (state.is_committed, state.phase) = (is_committed, phase);
@@ -342,6 +362,40 @@ mod tests {
         assert!(transaction.wait_for_rewind(Duration::ZERO));
         transaction.open();
         assert!(transaction.enter().is_some());
+    }
+
+    #[test]
+    fn after_an_abort_fewer_letters_go_into_the_next_ones() {
+        let transaction = opened();
+        let fill = |letters| {
+            transaction.open();
+            transaction.enter().unwrap().letters = letters;
+        };
+        let is_full = || transaction.lock().is_full();
+        fill(LETTERS - 1);
+        assert!(!is_full());
+        transaction.break_off("the brokers were too slow");
+        transaction.aborted();
+        fill(LETTERS / 2 - 2);
+        assert!(!is_full());
+        transaction.enter().unwrap().letters = 1;
+        assert!(is_full());
+        let worker = thread::spawn({
+            let transaction = Arc::clone(&transaction);
+            move || transaction.enter().is_some()
+        });
+        let asked = Instant::now();
+        assert!(transaction.wait_for_turn() && asked.elapsed() < EVERY, "it ends because it is full");
+        assert_eq!(transaction.close(|| {}), LETTERS / 2 - 1, "the worker waits");
+        transaction.committed(&[]);
+        transaction.open();
+        assert!(worker.join().unwrap(), "let into the next one");
+        fill(LETTERS / 2);
+        assert!(!is_full(), "as many as before");
+        // One whose letters never went in says nothing about how many are too many.
+        transaction.committed(&[]);
+        transaction.aborted();
+        assert_eq!(transaction.lock().limit, None);
     }
 
     #[test]

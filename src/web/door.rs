@@ -10,13 +10,12 @@ use axum::serve::IncomingStream;
 use openssl::ssl::Ssl;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_openssl::SslStream;
 
 use super::access::Access;
+use super::seats::{Guest, Seats};
 
-/// Handshakes at a time; a caller beyond them waits in the kernel.
-const HANDSHAKES: usize = 64;
 /// A handshake that takes longer is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// After an error of the listener, such as no more files: it may pass.
@@ -70,9 +69,8 @@ impl Connected<IncomingStream<'_, Door>> for Caller {
 }
 
 async fn take(listener: TcpListener, access: Option<Arc<Access>>, greeted: mpsc::Sender<Accepted>) {
-    let turns = Arc::new(Semaphore::new(HANDSHAKES));
+    let mut seats = Seats::default();
     loop {
-        let turn = Arc::clone(&turns).acquire_owned().await.expect("nobody closes this semaphore");
         let stream = tokio::select! {
             accepted = listener.accept() => accepted,
             // The server has ended.
@@ -80,19 +78,14 @@ async fn take(listener: TcpListener, access: Option<Arc<Access>>, greeted: mpsc:
         };
         match stream {
             Ok((stream, _)) => {
-                tokio::spawn(greet(stream, access.clone(), greeted.clone(), turn));
+                tokio::spawn(greet(seats.take(stream), access.clone(), greeted.clone()));
             }
             Err(_) => tokio::time::sleep(PAUSE).await,
         }
     }
 }
 
-async fn greet(
-    stream: TcpStream,
-    access: Option<Arc<Access>>,
-    greeted: mpsc::Sender<Accepted>,
-    _turn: OwnedSemaphorePermit,
-) {
+async fn greet(stream: Guest<TcpStream>, access: Option<Arc<Access>>, greeted: mpsc::Sender<Accepted>) {
     let rules = access.map(|access| access.rules());
     let Some(acceptor) = rules.as_ref().and_then(|rules| rules.tls.as_ref()) else {
         // A server that has ended needs no more callers.

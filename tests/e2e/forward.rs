@@ -236,6 +236,42 @@ fn dead_letters_wait_for_a_full_disk() {
     assert_eq!(text.lines().map(offset).collect::<Vec<_>>(), (1..21).collect::<Vec<_>>());
 }
 
+/// Killed while it writes, and while the disk is full.
+#[test]
+fn a_file_of_dead_letters_loses_nothing_to_kills() {
+    let Some(rig) = Rig::get() else { return };
+    let (broker, input) = (rig.broker(), unique("filekill"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dead.jsonl");
+    broker.create_topic(&input, 1);
+    let stream = broker.trickle(&input, 10, Message::new(format!("{{\"n\":1,{}", "x".repeat(3000))));
+    let config = Config::new(&broker.plain, &input)
+        .kafka("group_instance_id", "one")
+        .set("dead_letters", "policy", "dlq")
+        .set("dead_letters", "file", path.to_str().unwrap());
+    for letters in [1, 300, 700] {
+        let mut service = Service::start(rig, &config);
+        service.wait_count("aadstream_dead_letters_total", &[], letters);
+        service.kill();
+    }
+    let full = std::fs::metadata(&path).unwrap().len() + 100_000;
+    let mut service = Service::spawn(rig, &config.clone().file_limit(full));
+    service.wait_status("/-/healthy", 200);
+    service.wait_count(FAILURES, &[("reason", "file")], 1);
+    service.kill();
+    stream.stop();
+    let _service = Service::start(rig, &config);
+    broker.wait_committed(&input, &input);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let offset =
+        |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["offset"].as_i64().unwrap();
+    let found: BTreeSet<i64> = text.lines().map(offset).collect();
+    assert_eq!(found, (0..broker.ends(&input)[0]).collect(), "every one, each a line of its own");
+    let (code, report) = crate::support::audit(rig, &config);
+    assert_eq!(report["dead_letters"]["lost"]["count"], 0, "{report:#}");
+    assert!(matches!(code, Some(0 | 7)), "{code:?}");
+}
+
 #[test]
 fn sigterm_ends_in_time_when_events_cannot_be_delivered() {
     let Some(rig) = Rig::get() else { return };

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test program")]
 
 mod audit;
+mod chaos;
 mod forward;
 mod messages;
 mod oauth;

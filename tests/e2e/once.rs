@@ -8,6 +8,8 @@ use crate::messages::failure;
 use crate::support::{Broker, Config, Message, PATIENCE, Rig, Service, audit, sum, unique, wait_until};
 
 const LETTERS: &str = "aadstream_dead_letters_total";
+/// Many more letters than a producer delivers one by one within a second.
+const SLOW: usize = 20_000;
 /// Long enough for what a test waits for, short enough that it can wait for the brokers to give a transaction up.
 const TRANSACTION_TIMEOUT_MS: &str = "10000";
 
@@ -147,6 +149,25 @@ fn a_letter_that_is_refused_takes_its_transaction_along_and_no_event_is_lost() {
         .partition(|id| refused(id.split('/').nth(2).unwrap().parse().unwrap()));
     assert_all_once(&broker, &small, &output);
     assert_all_once(&broker, &big, &dead);
+}
+
+/// One letter a request: far more letters wait than can arrive before their transaction is given up.
+#[test]
+fn an_output_too_slow_for_its_transactions_gets_smaller_ones() {
+    let Some(rig) = Rig::get() else { return };
+    let (broker, input, output) = (rig.broker(), unique("onceslow"), unique("events"));
+    broker.create_topic(&input, 2);
+    broker.create_topic(&output, 1);
+    broker.produce(&input, std::iter::repeat_n(failure(50_126), SLOW));
+    let config = named(&broker, &input, &output).set("forward.options", "batch.num.messages", "1").set(
+        "forward.options",
+        "transaction.timeout.ms",
+        "1500",
+    );
+    let service = Service::start(rig, &config);
+    broker.wait_committed(&input, &input);
+    assert!(service.metrics().count("aadstream_commit_failures_total", &[]) > 0, "it was too slow");
+    assert_all_once(&broker, &expected(&broker, &input, &[0]), &output);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::sync::{Once, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -32,9 +32,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// What `tests/run` started, read from its environment.
 pub struct Rig {
     pub binary: PathBuf,
-    pub prometheus: PathBuf,
     work: PathBuf,
-    kafka: PathBuf,
+    kafka: Option<PathBuf>,
 }
 
 impl Rig {
@@ -53,28 +52,27 @@ impl Rig {
     }
 
     fn from_env() -> Option<Self> {
-        let kafka = std::env::var("AADSTREAM_E2E_KAFKA").ok()?.into();
-        let var = |name: &str| {
-            std::env::var(name)
-                .unwrap_or_else(|_| panic!("AADSTREAM_E2E_KAFKA is set, {name} is not; run tests/run"))
-        };
-        Some(Self {
-            kafka,
-            binary: var("AADSTREAM_BIN").into(),
-            prometheus: var("AADSTREAM_E2E_PROMETHEUS_BIN").into(),
-            work: var("AADSTREAM_E2E_WORK").into(),
-        })
+        let work = std::env::var("AADSTREAM_E2E_WORK").ok()?.into();
+        let kafka = std::env::var("AADSTREAM_E2E_KAFKA").ok().map(PathBuf::from);
+        Some(Self { work, kafka, binary: told("AADSTREAM_BIN") })
     }
 
     /// The broker that all tests share. A test that stops or freezes its broker takes [`Broker::prepare`].
     pub fn broker(&self) -> Broker {
-        Broker::of(self.kafka.clone(), None)
+        Broker::of(self.kafka.clone().expect("tests/run e2e starts it"), None)
     }
 
     fn log_file(&self, name: &str) -> PathBuf {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         self.work.join("logs").join(format!("{name}-{}.log", NEXT.fetch_add(1, Ordering::Relaxed)))
     }
+}
+
+/// A path that `tests/run` tells.
+fn told(name: &str) -> PathBuf {
+    std::env::var(name)
+        .unwrap_or_else(|_| panic!("AADSTREAM_E2E_WORK is set, {name} is not; run tests/run"))
+        .into()
 }
 
 /// Looks every 50 ms until `look` gives a value.
@@ -143,37 +141,58 @@ impl Message {
 
 /// A real broker: the shared one, or one that a test starts for itself and may freeze or stop.
 pub struct Broker {
-    /// Its listener without any security.
+    /// Its listener without any security; of a broker of a cluster, those of all.
     pub plain: String,
     pub dir: PathBuf,
     own: Option<TempDir>,
+    /// Copies of each partition of new topics.
+    replicas: i32,
 }
 
 impl Broker {
     /// A broker of the test's own, formatted but not started.
     pub fn prepare(rig: &Rig) -> Self {
-        Self::format(rig, None)
+        Self::format(rig, ports(), &[])
     }
 
     /// The same with the listener OAUTH, for tokens that these keys signed.
     pub fn prepare_trusting(rig: &Rig, keys: &str) -> Self {
-        Self::format(rig, Some(keys))
+        Self::format(rig, ports(), &[("AADSTREAM_KAFKA_JWKS", keys)])
     }
 
-    fn format(rig: &Rig, keys: Option<&str>) -> Self {
+    /// Brokers of one cluster, each a controller too, that have started.
+    pub fn cluster<const N: usize>(rig: &Rig) -> [Self; N] {
+        let ports: [[u16; 7]; N] = std::array::from_fn(|_| ports());
+        let voter = |node: usize| format!("{}@127.0.0.1:{}", node + 1, ports[node][6]);
+        let voters: Vec<String> = (0..N).map(voter).collect();
+        let mut brokers: [Self; N] = std::array::from_fn(|node| {
+            let name = (node + 1).to_string();
+            let variables = [("AADSTREAM_KAFKA_NODE", &*name), ("AADSTREAM_KAFKA_VOTERS", &voters.join(","))];
+            Self::format(rig, ports[node], &variables)
+        });
+        let all: Vec<String> = brokers.iter().map(|broker| broker.plain.clone()).collect();
+        for broker in &mut brokers {
+            broker.plain = all.join(",");
+            broker.replicas = N.try_into().expect("few brokers");
+        }
+        // None of them starts without most of the others.
+        thread::scope(|scope| brokers.iter().for_each(|broker| drop(scope.spawn(|| broker.start()))));
+        brokers
+    }
+
+    fn format(rig: &Rig, ports: [u16; 7], variables: &[(&str, &str)]) -> Self {
         // Where tests/run finds it, should this process not live to stop it.
         let own = TempDir::new_in(rig.work.join("brokers")).expect("a temporary folder");
         let dir = own.path().to_owned();
-        let ports: [u16; 7] = std::array::from_fn(|_| free_port());
         let mut command = broker_script("format", &dir);
         command.args(ports.map(|port| port.to_string()));
-        command.envs(keys.map(|keys| ("AADSTREAM_KAFKA_JWKS", keys)));
+        command.envs(variables.iter().copied());
         run_script(command);
         Self::of(dir, Some(own))
     }
 
     fn of(dir: PathBuf, own: Option<TempDir>) -> Self {
-        let mut broker = Self { plain: String::new(), dir, own };
+        let mut broker = Self { plain: String::new(), dir, own, replicas: 1 };
         broker.plain = broker.listener("PLAINTEXT");
         broker
     }
@@ -193,9 +212,13 @@ impl Broker {
 
     /// SIGTERM, and it starts again with what it has on disk.
     pub fn restart(&self) {
+        self.stop();
+        self.start();
+    }
+
+    pub fn stop(&self) {
         assert!(self.own.is_some(), "the shared broker must go on");
         run_script(broker_script("stop", &self.dir));
-        self.start();
     }
 
     /// Stops the process where it stands; connections stay open and nothing answers.
@@ -234,7 +257,7 @@ impl Broker {
     }
 
     pub fn create_topic_with(&self, topic: &str, partitions: i32, configs: &[(&str, &str)]) {
-        let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(self.replicas));
         for (key, value) in configs {
             new = new.set(key, value);
         }
@@ -254,6 +277,17 @@ impl Broker {
         });
     }
 
+    /// Sets these of a topic, and all others to what they are by default.
+    pub fn configure_topic(&self, topic: &str, configs: &[(&str, &str)]) {
+        let mut alter = AlterConfig::new(ResourceSpecifier::Topic(topic));
+        for (key, value) in configs {
+            alter = alter.set(key, value);
+        }
+        wait_until("the topic is configured", PATIENCE, || {
+            block_on(self.admin().alter_configs([&alter], &AdminOptions::new())).ok()?.pop()?.ok()
+        });
+    }
+
     pub fn delete_records_before(&self, topic: &str, partition: i32, offset: i64) {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("an offset");
@@ -268,10 +302,11 @@ impl Broker {
         send_all(&self.producer(codec), topic, messages);
     }
 
-    fn producer(&self, codec: &str) -> BaseProducer {
+    pub fn producer(&self, codec: &str) -> BaseProducer {
         self.client()
             .set("compression.type", codec)
             .set("linger.ms", "5")
+            .set("enable.idempotence", "true") // in order and once, whatever happens to a broker
             .set("sticky.partitioning.linger.ms", "0") // else all of a short burst lands in one partition
             .create()
             .expect("a producer")
@@ -291,7 +326,10 @@ impl Broker {
 
     /// The committed offset of each partition, 0 where the group has none.
     pub fn committed(&self, group: &str, topic: &str) -> Vec<i64> {
-        let consumer: BaseConsumer = self.client().set("group.id", group).create().expect("a client");
+        let mut config = self.client();
+        // Offsets in a transaction that is open are not committed; nobody waits for it here.
+        config.set("group.id", group).set("isolation.level", "read_uncommitted");
+        let consumer: BaseConsumer = config.create().expect("a client");
         let mut list = TopicPartitionList::new();
         for partition in Self::partitions(&consumer, topic) {
             list.add_partition(topic, partition);
@@ -305,16 +343,29 @@ impl Broker {
 
     /// The end of each partition.
     pub fn ends(&self, topic: &str) -> Vec<i64> {
+        self.watermarks(topic).into_iter().map(|(_, end)| end).collect()
+    }
+
+    /// The first message of each partition that is there, and its end.
+    pub fn watermarks(&self, topic: &str) -> Vec<(i64, i64)> {
         let consumer: BaseConsumer = self.client().create().expect("a client");
-        let watermarks = |partition| consumer.fetch_watermarks(topic, partition, Duration::from_secs(10));
-        Self::partitions(&consumer, topic)
-            .into_iter()
-            .map(|p| watermarks(p).expect("the broker tells ends").1)
-            .collect()
+        let watermarks = |partition| {
+            wait_until("the broker tells ends", PATIENCE, || {
+                consumer.fetch_watermarks(topic, partition, Duration::from_secs(5)).ok()
+            })
+        };
+        Self::partitions(&consumer, topic).into_iter().map(watermarks).collect()
     }
 
     /// Everything that is in a topic now, but for what stands in transactions that were not committed.
     pub fn read_all(&self, topic: &str) -> Vec<Record> {
+        let mut records = Vec::new();
+        self.read_each(topic, |record| records.push(record));
+        records
+    }
+
+    /// The same, one after the other.
+    pub fn read_each(&self, topic: &str, mut take: impl FnMut(Record)) {
         let mut config = self.client();
         config.set("group.id", unique("reader")).set("fetch.message.max.bytes", "80000000");
         config.set("enable.partition.eof", "true").set("isolation.level", "read_committed");
@@ -331,15 +382,14 @@ impl Broker {
             assignment.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
         }
         consumer.assign(&assignment).expect("partitions are assigned");
-        let (mut records, mut ended) = (Vec::new(), BTreeSet::new());
+        let mut ended = BTreeSet::new();
         while ended.len() < assignment.count() {
             match consumer.poll(PATIENCE).expect("a message comes, or the end") {
-                Ok(message) => records.push(Record::of(&message)),
+                Ok(message) => take(Record::of(&message)),
                 Err(KafkaError::PartitionEOF(partition)) => drop(ended.insert(partition)),
                 Err(error) => panic!("cannot read {topic}: {error}"),
             }
         }
-        records
     }
 
     /// An event that nothing caused.
@@ -358,8 +408,9 @@ impl Broker {
     }
 
     fn partitions(client: &BaseConsumer, topic: &str) -> Vec<i32> {
-        let metadata =
-            client.fetch_metadata(Some(topic), Duration::from_secs(10)).expect("the broker tells topics");
+        let metadata = wait_until("the broker tells topics", PATIENCE, || {
+            client.fetch_metadata(Some(topic), Duration::from_secs(5)).ok()
+        });
         let mut ids: Vec<i32> =
             metadata.topics().iter().flat_map(MetadataTopic::partitions).map(MetadataPartition::id).collect();
         ids.sort_unstable();
@@ -368,7 +419,11 @@ impl Broker {
 
     /// Waits until the group has committed everything that is in the topic.
     pub fn wait_committed(&self, group: &str, topic: &str) {
-        wait_until(&format!("{group} commits the ends of {topic}"), PATIENCE, || {
+        self.wait_committed_for(group, topic, PATIENCE);
+    }
+
+    pub fn wait_committed_for(&self, group: &str, topic: &str, patience: Duration) {
+        wait_until(&format!("{group} commits the ends of {topic}"), patience, || {
             (self.committed(group, topic) == self.ends(topic)).then_some(())
         });
     }
@@ -427,6 +482,12 @@ impl Trickle {
 
 /// Returns when the broker has all of them.
 fn send_all(producer: &BaseProducer, topic: &str, messages: impl IntoIterator<Item = Message>) {
+    send(producer, topic, messages);
+    producer.flush(PATIENCE).expect("everything is delivered");
+}
+
+/// Returns when the producer has taken all of them.
+pub fn send(producer: &BaseProducer, topic: &str, messages: impl IntoIterator<Item = Message>) {
     for message in messages {
         let mut record = BaseRecord::<(), [u8]>::to(topic);
         record.payload = message.payload.as_deref();
@@ -439,7 +500,11 @@ fn send_all(producer: &BaseProducer, topic: &str, messages: impl IntoIterator<It
             record = back;
         }
     }
-    producer.flush(PATIENCE).expect("everything is delivered");
+}
+
+/// One for each listener that `tests/kafka/broker` names.
+fn ports() -> [u16; 7] {
+    std::array::from_fn(|_| free_port())
 }
 
 fn broker_script(command: &str, dir: &Path) -> Command {
@@ -645,8 +710,13 @@ impl Service {
         })
     }
 
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("the child can be asked")
+    }
+
     fn assert_running(&mut self) {
-        if let Some(status) = self.child.try_wait().expect("the child can be asked") {
+        if let Some(status) = self.ended() {
             panic!("aadstream ended with {status}; {} says:\n{}", self.log.display(), self.log());
         }
     }
@@ -773,8 +843,9 @@ impl Prometheus {
              scrape_configs:\n- job_name: aadstream\n  static_configs:\n  - targets: ['{target}']\n"
         );
         fs::write(&file, config).expect("the configuration is written");
+        let prometheus = told("AADSTREAM_E2E_PROMETHEUS_BIN");
         let log = File::create(rig.log_file("prometheus")).expect("a log file");
-        let child = Command::new(&rig.prometheus)
+        let child = Command::new(&prometheus)
             .arg(format!("--config.file={}", file.display()))
             .arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()))
             .arg(format!("--web.listen-address={address}"))
@@ -782,7 +853,7 @@ impl Prometheus {
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
-            .unwrap_or_else(|error| panic!("cannot run {}: {error}", rig.prometheus.display()));
+            .unwrap_or_else(|error| panic!("cannot run {}: {error}", prometheus.display()));
         wait_until("Prometheus is ready", PATIENCE, || {
             get(&address, "/-/ready").ok().filter(|response| response.status == 200)
         });

@@ -4,9 +4,11 @@
 
 mod access;
 mod allocations;
+mod cardinality;
 mod demo;
 mod explain;
 mod forward;
+mod hostile;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod laws;

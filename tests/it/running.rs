@@ -188,6 +188,18 @@ impl Running {
         }
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// So many open files at most.
+    pub fn limit_files(&self, count: usize) {
+        let limited = Command::new("prlimit")
+            .args(["--pid", &self.pid().to_string(), &format!("--nofile={count}")])
+            .status();
+        assert!(limited.unwrap().success());
+    }
+
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
