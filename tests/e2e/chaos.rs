@@ -45,7 +45,7 @@ impl Orders {
         Self {
             seed: number("AADSTREAM_CHAOS_SEED").unwrap_or(1),
             kills: usize::try_from(kills).expect("few kills"),
-            seconds: usize::try_from(number("AADSTREAM_CHAOS_SECONDS").unwrap_or(6 * kills)).expect("few"),
+            seconds: usize::try_from(number("AADSTREAM_CHAOS_SECONDS").unwrap_or(7 * kills)).expect("few"),
         }
     }
 }
@@ -55,6 +55,7 @@ impl Orders {
 fn chaos() {
     let Some(rig) = Rig::get() else { return };
     let orders = Orders::read();
+    eprintln!("chaos --kills {} --seed {} --seconds {}", orders.kills, orders.seed, orders.seconds);
     let brokers = Broker::cluster(rig);
     for delivery in ["at_least_once", "exactly_once"] {
         Run::start(rig, &brokers, &orders, delivery).finish();
@@ -319,7 +320,7 @@ impl<'a> Run<'a> {
     }
 
     fn print(&self, verdict: &Verdict, seconds: u64) {
-        eprintln!("chaos {}: {seconds} s", self.delivery);
+        eprintln!("{}, until all is committed: {seconds} s", self.delivery);
         for (what, count) in &self.counts {
             eprintln!("  {count} {what}");
         }
