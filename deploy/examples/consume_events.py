@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Reads the events that aadstream forwards and hands each to its team, once.
+"""Reads the events that aadstream forwards and hands each to its team.
 
     pip install confluent-kafka
     python3 consume_events.py --brokers 127.0.0.1:9092 --topic aadsts-events
