@@ -141,6 +141,10 @@ impl KeyFile {
     /// Reads the file; each of its bytes counts, a line end too.
     pub(super) fn read(path: PathBuf) -> Result<Self, String> {
         let cannot = |error| format!("cannot read the key {}: {error}", path.display());
+        // Opening a pipe would wait for whoever writes into it.
+        if !std::fs::metadata(&path).map_err(cannot)?.is_file() {
+            return Err(format!("cannot read the key {}: it is no file", path.display()));
+        }
         let mut file = File::open(&path).map_err(cannot)?;
         let mode = file.metadata().map_err(cannot)?.permissions().mode();
         let mut bytes = Vec::new();

@@ -116,6 +116,9 @@ fn the_key_of_pseudonyms_is_read_and_never_shown() {
         error.starts_with("a.toml:5: cannot use `privacy.pseudonym_key_file`: cannot read the key "),
         "{error}"
     );
+    let of_folder = format!("{MINIMAL}[privacy]\npseudonym_key_file = {:?}\n", folder.path());
+    let error = load_with(&of_folder, &[]).unwrap_err().to_string();
+    assert!(error.ends_with(": it is no file"), "{error}");
     std::fs::write(&path, [0xff; 31]).unwrap();
     let error = load().unwrap_err().to_string();
     assert!(
