@@ -8,8 +8,8 @@ use crate::code::Code;
 use crate::terms::{Audience, Category, Flow, Kind, LogCategory, Outcome, Reason, Severity};
 
 use super::fields::{Fields, Scalar};
-use super::frame::EnvelopeIds;
-use super::scan::{Mentions, Scanner};
+use super::frame::{EnvelopeIds, Sketch};
+use super::scan::{Mentions, Scanner, triples};
 use super::time::{self, Millis};
 
 /// Where an event's time was read.
@@ -117,12 +117,21 @@ pub struct Reader<'c> {
 }
 
 impl Reader<'_> {
-    /// A record: `cells` are the bytes it was read from.
-    pub fn record<'a>(&self, mut fields: Fields<'a>, cells: &[&[u8]], ids: &EnvelopeIds<'a>) -> Found<'a> {
+    /// A record: `cells` are the bytes it was read from; of one that was framed `sketch` knows where it may spell codes.
+    pub fn record<'a>(
+        &self,
+        mut fields: Fields<'a>,
+        cells: &[&[u8]],
+        sketch: Option<&Sketch<'_>>,
+        ids: &EnvelopeIds<'a>,
+    ) -> Found<'a> {
         let mut mentions = Mentions::default();
         let kind = kind(&fields);
         match kind {
-            Kind::SignIn => cells.iter().for_each(|cell| self.scanner.scan_sign_in(cell, &mut mentions)),
+            Kind::SignIn => cells.iter().for_each(|cell| match sketch {
+                Some(sketch) => Scanner::scan_sign_in(cell, sketch.hints(cell), &mut mentions),
+                None => Scanner::scan_sign_in(cell, triples(cell), &mut mentions),
+            }),
             _ => cells.iter().for_each(|cell| self.scanner.scan(cell, &mut mentions)),
         }
         if kind == Kind::Refresh {

@@ -50,7 +50,7 @@ pub struct Sketch<'a> {
 
 impl Sketch<'_> {
     /// The places in `bytes`, which are the record, where it may spell something.
-    pub fn hints(&self, bytes: &[u8]) -> impl Iterator<Item = usize> {
+    pub fn hints(&self, bytes: &[u8]) -> impl Iterator<Item = usize> + Clone {
         let known = self.hints.all();
         let sought = known.is_none().then(|| triples(bytes));
         known.into_iter().flatten().map(|at| at - self.start).chain(sought.into_iter().flatten())

@@ -143,7 +143,7 @@ impl<'m, 'd> Pieces<'m, 'd> {
             return false;
         }
         let Ok(fields) = Fields::from_json(text) else { return false };
-        let found = self.middle.reader().record(fields, &[text.as_bytes()], ids);
+        let found = self.middle.reader().record(fields, &[text.as_bytes()], Some(sketch), ids);
         self.found(found);
         true
     }
@@ -182,7 +182,7 @@ impl<'m, 'd> Pieces<'m, 'd> {
 
     fn row(&mut self, header: &Header, row: &csv::StringRecord) {
         let cells: Vec<&[u8]> = row.iter().map(str::as_bytes).collect();
-        let found = self.middle.reader().record(header.fields(row), &cells, &EnvelopeIds::default());
+        let found = self.middle.reader().record(header.fields(row), &cells, None, &EnvelopeIds::default());
         self.found(found);
     }
 

@@ -69,6 +69,7 @@ mod tests {
         Pseudonyms::new(key).of(&middle.reader().record(
             fields,
             &[record.as_bytes()],
+            None,
             &EnvelopeIds::default(),
         ))
     }

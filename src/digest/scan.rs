@@ -136,11 +136,15 @@ impl Scanner {
         }
     }
 
-    /// Finds the codes that a sign-in spells; the names of other products' errors do not occur there.
-    pub fn scan_sign_in(&self, bytes: &[u8], mentions: &mut Mentions) {
+    /// Finds the codes that a sign-in spells; the names of other products' errors do not occur there. `hints` are the
+    /// places to look at, as [`triples`] gives them; a place may come twice.
+    pub fn scan_sign_in(bytes: &[u8], hints: impl Iterator<Item = usize> + Clone, mentions: &mut Mentions) {
         let mut from = 0;
         let mut has_code = false;
-        while let Some(at) = next_triple(bytes, from) {
+        for at in hints.clone() {
+            if at < from {
+                continue;
+            }
             from = at + 1;
             let behind = at + "AADSTS".len();
             if has_word(bytes, at, b"aadsts") {
@@ -151,7 +155,17 @@ impl Scanner {
             }
         }
         if has_code && mentions.has_aadsts() {
-            self.error_codes_of(bytes, mentions);
+            from = 0;
+            for at in hints {
+                if at < from {
+                    continue;
+                }
+                from = at + 1;
+                let start = at.checked_sub("error_".len());
+                if start.is_some_and(|start| bytes[start..].starts_with(ERROR_CODES)) {
+                    error_codes(&bytes[at + "codes".len()..], mentions);
+                }
+            }
         }
     }
 
@@ -175,7 +189,7 @@ impl Scanner {
 }
 
 /// Every place in `bytes` where a code may be spelled.
-pub fn triples(bytes: &[u8]) -> impl Iterator<Item = usize> {
+pub fn triples(bytes: &[u8]) -> impl Iterator<Item = usize> + Clone {
     let mut from = 0;
     std::iter::from_fn(move || {
         let at = next_triple(bytes, from)?;
@@ -508,7 +522,8 @@ mod tests {
             check(&format!("AADSTS50126 {id}"), "AADSTS50126");
             assert_eq!(found(id).malformed, 0, "{id}");
             let mut mentions = Mentions::default();
-            scanner().scan_sign_in(format!("{{\"id\":\"{id}\"}}").as_bytes(), &mut mentions);
+            let bytes = format!("{{\"id\":\"{id}\"}}").into_bytes();
+            Scanner::scan_sign_in(&bytes, triples(&bytes), &mut mentions);
             assert_eq!((mentions.codes.len(), mentions.malformed), (0, 0), "{id}");
         }
     }

@@ -138,7 +138,7 @@ impl Hints {
     }
 
     /// All of them; `None` if there were too many.
-    pub fn all(&self) -> Option<impl Iterator<Item = usize>> {
+    pub fn all(&self) -> Option<impl Iterator<Item = usize> + Clone> {
         Some(self.places.get(..self.count)?.iter().map(|place| *place as usize))
     }
 }

@@ -11,6 +11,9 @@ pub type Millis = i64;
 /// `2007-01-09T09:41:00.6816663Z`, with any number of fraction digits, an offset, a blank for the `T` or no zone;
 /// `1/9/2007 9:41:00 AM +01:00`, padded or not, with or without AM/PM, a comma, a fraction or an offset.
 pub fn parse(text: &str) -> Option<Millis> {
+    if let Some(millis) = usual(text.as_bytes()) {
+        return Some(millis);
+    }
     let text = text.trim().trim_end_matches(" UTC");
     let (date, rest) = split_date(text)?;
     let (clock, rest) =
@@ -22,10 +25,40 @@ pub fn parse(text: &str) -> Option<Millis> {
         Some("PM") => (hour % 12 + 12, rest[2..].trim()),
         _ => (hour, rest),
     };
-    let (year, month, day) = date;
-    let civil = DateTime::new(year, month, day, hour, minute, second, 0).ok()?;
-    let seconds = TimeZone::UTC.to_timestamp(civil).ok()?.as_second() - offset_seconds(zone)?;
-    Some(seconds * 1000 + millis)
+    let millis = millis_of(date, (hour, minute, second), millis)?;
+    Some(millis - offset_seconds(zone)? * 1000)
+}
+
+fn millis_of((year, month, day): (i16, i8, i8), clock: (i8, i8, i8), millis: Millis) -> Option<Millis> {
+    // Year 1 is what .NET writes where nobody set a time.
+    let civil = DateTime::new(year, month, day, clock.0, clock.1, clock.2, 0).ok().filter(|_| year > 1)?;
+    Some(TimeZone::UTC.to_timestamp(civil).ok()?.as_second() * 1000 + millis)
+}
+
+/// The form that nearly every record has, `2007-01-09T09:41:00.6816663Z` or `…+00:00`, without a search for its parts.
+fn usual(text: &[u8]) -> Option<Millis> {
+    let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, b'T', h1, h2, b':', i1, i2, b':', s1, s2, rest @ ..] =
+        text
+    else {
+        return None;
+    };
+    let number = |digits: &[&u8]| {
+        digits.iter().try_fold(0i16, |number, digit| {
+            digit.is_ascii_digit().then(|| number * 10 + i16::from(**digit - b'0'))
+        })
+    };
+    let two = |first, second| number(&[first, second]).and_then(|number| i8::try_from(number).ok());
+    let fraction = match rest {
+        [b'.', fraction @ .., b'Z'] | [b'.', fraction @ .., b'+', b'0', b'0', b':', b'0', b'0'] => fraction,
+        [b'Z'] | [b'+', b'0', b'0', b':', b'0', b'0'] => &[],
+        _ => return None,
+    };
+    let millis = thousandths(fraction)?;
+    millis_of(
+        (number(&[y1, y2, y3, y4])?, two(m1, m2)?, two(d1, d2)?),
+        (two(h1, h2)?, two(i1, i2)?, two(s1, s2)?),
+        millis,
+    )
 }
 
 /// RFC 3339 in UTC with milliseconds.
@@ -42,9 +75,7 @@ fn split_date(text: &str) -> Option<((i16, i8, i8), &str)> {
     if parts.next().is_some() || year.len() != 4 {
         return None;
     }
-    // Year 1 is what .NET writes where nobody set a time.
-    let year = year.parse().ok().filter(|year| *year > 1)?;
-    let date = (year, month.parse().ok()?, day.parse().ok()?);
+    let date = (year.parse().ok()?, month.parse().ok()?, day.parse().ok()?);
     Some((date, rest.trim_start_matches(['T', 't', ' ', ','])))
 }
 
@@ -53,15 +84,14 @@ fn parse_clock(clock: &str) -> Option<(i8, i8, i8, Millis)> {
     let (hour, minute) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
     let (second, fraction) =
         parts.next().map_or(("0", ""), |second| second.split_once('.').unwrap_or((second, "")));
-    if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let millis = fraction
-        .bytes()
-        .chain(*b"000")
-        .take(3)
-        .fold(0, |millis, digit| millis * 10 + Millis::from(digit - b'0'));
-    Some((hour, minute, second.parse().ok()?, millis))
+    Some((hour, minute, second.parse().ok()?, thousandths(fraction.as_bytes())?))
+}
+
+/// Of a fraction with any number of digits.
+fn thousandths(fraction: &[u8]) -> Option<Millis> {
+    let digits = fraction.iter().chain(b"000").take(3);
+    let millis = digits.fold(0, |millis, digit| millis * 10 + Millis::from(digit.wrapping_sub(b'0')));
+    fraction.iter().all(u8::is_ascii_digit).then_some(millis)
 }
 
 /// Seconds east of UTC.

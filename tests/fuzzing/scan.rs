@@ -75,7 +75,7 @@ fn literals(text: &str, mentions: &Mentions) {
 /// The quicker scan of sign-ins finds the same numbers, and whatever it finds makes a record be parsed.
 fn sign_in(bytes: &[u8], mentions: &Mentions) {
     let mut found = Mentions::default();
-    SCANNER.scan_sign_in(bytes, &mut found);
+    Scanner::scan_sign_in(bytes, triples(bytes), &mut found);
     let of = |codes: &[Code]| {
         codes.iter().filter(|code| !matches!(code, Code::Named(_))).copied().collect::<Vec<_>>()
     };
