@@ -29,6 +29,9 @@ use tempfile::TempDir;
 /// Long enough for a group to form on a busy machine of two cores; a test that waits so long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How the variables begin that tell OpenSSL which authorities to trust: they hide that the configuration does not.
+pub const AUTHORITIES: &str = "SSL_CERT_";
+
 /// What `tests/run` started, read from its environment.
 pub struct Rig {
     pub binary: PathBuf,
@@ -53,6 +56,10 @@ impl Rig {
 
     fn from_env() -> Option<Self> {
         let work = std::env::var("AADSTREAM_E2E_WORK").ok()?.into();
+        // Of this process, so of all that it starts, and of the clients in it.
+        let told_before =
+            std::env::vars_os().find(|(name, _)| name.to_string_lossy().starts_with(AUTHORITIES));
+        assert_eq!(told_before, None, "tests/run clears it");
         let kafka = std::env::var("AADSTREAM_E2E_KAFKA").ok().map(PathBuf::from);
         Some(Self { work, kafka, binary: told("AADSTREAM_BIN") })
     }
@@ -580,6 +587,7 @@ impl Config {
     }
 
     pub fn env(mut self, name: &str, value: &str) -> Self {
+        assert!(!name.starts_with(AUTHORITIES), "a test that sets {name} proves nothing");
         self.env.push((name.to_owned(), value.to_owned()));
         self
     }
@@ -636,9 +644,6 @@ impl Service {
             .args(["run", "-c"])
             .arg(&file)
             .env("NO_COLOR", "1")
-            // They would hide that nobody told the client which authorities to trust.
-            .env_remove("SSL_CERT_FILE")
-            .env_remove("SSL_CERT_DIR")
             .env("NO_PROXY", "127.0.0.1")
             .envs(config.env.iter().cloned())
             .stdin(Stdio::null())
