@@ -116,7 +116,7 @@ fn steering() -> impl Iterator<Item = Value> {
     });
     let refresh = json!({
         "requestId": "cccccccc-0000-4000-8000-00000000000c", "refreshType": "Scheduled", "status": "Failed",
-        "startTime": "2026-11-20T03:10:00Z", "endTime": "2026-11-20T03:12:00Z", "commitMode": "Transactional",
+        "startTime": "2026-11-20T03:10:00Z", "endTime": jiff::Timestamp::now().to_string(), "commitMode": "Transactional",
         "extendedStatus": "Failed", "currentRefreshType": "Full", "type": "Full",
     });
     let activity = json!({
@@ -162,6 +162,8 @@ fn replaced(value: &Value, give: &mut dyn FnMut(Value)) {
 
 /// Names of datasets, reports and owners, and what errors of a refresh say.
 fn power_bi() -> impl Iterator<Item = Value> {
+    // In `run` older ones are no news.
+    let now = jiff::Timestamp::now().to_string();
     let inner = json!({"error": {
         "code": "DM_GWPipeline_Gateway_DataSourceAccessError", "message": TEXT,
         "pbi.error": {"code": "DM_GWPipeline_Gateway_DataSourceAccessError", "parameters": {"user": "c4nary"},
@@ -173,7 +175,7 @@ fn power_bi() -> impl Iterator<Item = Value> {
         "serviceExceptionJson": json!({"errorCode": "DMTS_OAuthTokenRefreshFailedError", "errorDescription": TEXT}).to_string()});
     let refresh = json!({
         "requestId": "cccccccc-0000-4000-8000-0000000000c4", "id": 4, "refreshType": "ViaEnhancedApi", "status": "Failed",
-        "endTime": "2026-11-20T03:12:00Z", "datasetName": "C4nary Person's sales", "reportName": "C4nary report",
+        "endTime": now, "datasetName": "C4nary Person's sales", "reportName": "C4nary report",
         "owner": "c4nary-upn@contoso.example", "configuredBy": "c4nary-upn@contoso.example", "modifiedBy": "C4nary Person",
         "initiatedBy": {"user": "c4nary-upn@contoso.example", "ip": "203.0.113.199"},
         "serviceExceptionJson": exception.to_string(), "refreshAttempts": [attempt],
@@ -228,9 +230,9 @@ fn texts() -> Vec<String> {
 fn found(output: &str) -> Option<(&'static str, String)> {
     let lower = output.to_lowercase();
     let views = [lower.clone(), without_escapes(&lower), unpacked(output).to_lowercase()];
-    let canaries = CANARIES.iter().copied().chain([SECRET, KEY]);
+    let mut canaries = CANARIES.iter().copied().chain([SECRET, KEY]);
     let line = |canary: &str| views.iter().flat_map(|view| view.lines()).find(|line| line.contains(canary));
-    canaries.filter_map(|canary| Some((canary, line(canary)?.to_owned()))).next()
+    canaries.find_map(|canary| Some((canary, line(canary)?.to_owned())))
 }
 
 #[track_caller]

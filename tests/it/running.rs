@@ -182,6 +182,13 @@ impl Running {
         samples.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
     }
 
+    /// The same of counters.
+    pub fn count(&self, start: &str) -> usize {
+        let metrics = self.get("/metrics");
+        let samples = metrics.lines().filter(|line| line.starts_with(start));
+        samples.map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()).sum()
+    }
+
     /// Waits until so many messages were read.
     pub fn wait_read(&self, count: usize) {
         self.wait("it has read everything", |it| {
