@@ -27,6 +27,9 @@ pub struct Range {
     pub deleted_before: i64,
 }
 
+/// Topic, partition, offset and index, as a letter says.
+pub type Claim<'a> = (&'a str, i32, i64, u32);
+
 /// Which range, and where in it.
 type Place = (u32, i64, u32);
 
@@ -146,8 +149,12 @@ impl Books {
         }
     }
 
-    /// An event or dead letter of this place was found.
-    pub fn found(&mut self, kind: Kind, topic: &str, partition: i32, offset: i64, index: u32) {
+    /// An event or dead letter says that it is of this place; `at` is where it was found. Topics that are not read are
+    /// not repeated: whoever wrote the name may have written anything.
+    pub fn found(&mut self, kind: Kind, (topic, partition, offset, index): Claim<'_>, at: &str) {
+        if !self.ranges.iter().any(|range| range.topic == topic) {
+            return self.found_stranger(kind, format!("{at}, of a topic that is not read"));
+        }
         let side = &mut self.sides[kind as usize];
         side.found += 1;
         let is_its = |range: &Range| range.topic == topic && range.partition == partition;
@@ -167,9 +174,8 @@ impl Books {
         }
     }
 
-    /// The same by an event's id; `place` is where it was found. An id of another form is not repeated: it may hold
-    /// anything.
-    pub fn found_event(&mut self, id: &str, place: &str) {
+    /// The same by an event's id.
+    pub fn found_event(&mut self, id: &str, at: &str) {
         let mut parts = id.rsplitn(4, '/');
         let (index, offset, partition) = (parts.next(), parts.next(), parts.next());
         let read = |text: Option<&str>| text.and_then(|text| text.parse::<i64>().ok());
@@ -178,11 +184,11 @@ impl Books {
             read(offset),
             read(partition).and_then(|number| i32::try_from(number).ok()),
         );
-        match (parts.next().filter(|topic| is_topic(topic)), numbers) {
+        match (parts.next(), numbers) {
             (Some(topic), (Some(index), Some(offset), Some(partition))) => {
-                self.found(Kind::Event, topic, partition, offset, index);
+                self.found(Kind::Event, (topic, partition, offset, index), at);
             }
-            _ => self.found_stranger(Kind::Event, format!("{place} with no event-id of ours")),
+            _ => self.found_stranger(Kind::Event, format!("{at}, with no event-id of ours")),
         }
     }
 
@@ -239,13 +245,7 @@ fn number(range: usize) -> u32 {
     u32::try_from(range).expect("a cluster has far fewer partitions")
 }
 
-/// Other words in its place may hold anything.
-fn is_topic(word: &str) -> bool {
-    word.chars().all(|letter| letter.is_ascii_alphanumeric() || "._-".contains(letter))
-}
-
 fn id(topic: &str, partition: i32, offset: i64, index: u32) -> String {
-    let topic = if is_topic(topic) { topic } else { "?" };
     match index {
         WHOLE => format!("{topic}/{partition}/{offset}"),
         _ => format!("{topic}/{partition}/{offset}/{index}"),
@@ -277,7 +277,7 @@ mod tests {
         for id in ["t/0/11/0", "t/0/12/0", "t/0/12/3"] {
             books.found_event(id, "out/0/3");
         }
-        books.found(Kind::Letter, "t", 1, 15, WHOLE);
+        books.found(Kind::Letter, ("t", 1, 15, WHOLE), "dead/0/3");
         for kind in [Kind::Event, Kind::Letter] {
             let outcome = books.outcome(kind);
             assert!(outcome.is_equal() && outcome.expected == outcome.found, "{outcome:?}");
@@ -297,7 +297,8 @@ mod tests {
             "t/0/11/0",
             "t/0/12/0",
             "t/0/12/1",
-            "u/0/12/0",
+            "t/7/12/0",
+            "who/0/12/0",
             "who@example.com/0/1/2",
             "nothing",
         ] {
@@ -309,9 +310,10 @@ mod tests {
         let outcome = books.outcome(Kind::Event);
         assert_eq!(names(&outcome.lost), ["t/0/10/0"]);
         assert_eq!(names(&outcome.doubled), ["t/0/11/0"]);
-        let stranger = "out/0/3 with no event-id of ours";
-        assert_eq!(names(&outcome.unexpected), ["t/0/12/1", "u/0/12/0", stranger, stranger]);
-        assert_eq!((outcome.expected, outcome.found, outcome.outside), (3, 10, 2));
+        let elsewhere = "out/0/3, of a topic that is not read";
+        let stranger = "out/0/3, with no event-id of ours";
+        assert_eq!(names(&outcome.unexpected), ["t/0/12/1", "t/7/12/0", elsewhere, elsewhere, stranger]);
+        assert_eq!((outcome.expected, outcome.found, outcome.outside), (3, 11, 2));
     }
 
     #[test]

@@ -361,8 +361,25 @@ impl Settings {
         environment: &Environment,
         needs_kafka: bool,
     ) -> anyhow::Result<Self> {
+        let Some(path) = path else { return Self::read(None, environment, needs_kafka) };
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let mut problems = Problems::default();
+            let message = format!("cannot read the configuration: {error}");
+            problems.push(path.display().to_string(), None, message);
+            bad_config(problems)
+        })?;
+        Self::read(Some((path, &text)), environment, needs_kafka)
+    }
+
+    /// The same from the text of a file.
+    pub fn read(
+        file: Option<(&Path, &str)>,
+        environment: &Environment,
+        needs_kafka: bool,
+    ) -> anyhow::Result<Self> {
+        let path = file.map(|(path, _)| path);
         let mut problems = Problems::default();
-        let mut table = path.map(|path| source::read_file(path, &mut problems)).unwrap_or_default();
+        let mut table = file.map(|(path, text)| source::parse(path, text, &mut problems)).unwrap_or_default();
         if !problems.is_empty() {
             // What follows from half a file would only hide where it is broken.
             return Err(bad_config(problems));

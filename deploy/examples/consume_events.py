@@ -5,12 +5,14 @@
     python3 consume_events.py --brokers 127.0.0.1:9092 --topic aadsts-events
 
 It shows what a pipeline needs: events come at least once, so copies are dropped by their id; headers are enough to pass over
-what is of no interest; an offset is stored only after the event was handled.
+what is of no interest; an offset is stored only after the event was handled, and committed at the end. Later versions may
+have more members: nobody should mind those that he does not know.
 """
 
 import argparse
 import collections
 import json
+import signal
 
 from confluent_kafka import Consumer
 
@@ -34,16 +36,18 @@ def main():
     })
     consumer.subscribe([arguments.topic])
     seen = collections.OrderedDict()
+    # As Ctrl-C does: what was handled is committed, and the partitions are free at once.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         while True:
             message = consumer.poll(1.0)
             if message is None:
                 continue
             if message.error():
-                print("waiting:", message.error().str())
+                print("waiting:", message.error().str(), flush=True)
                 continue
-            headers = {key: value.decode() for key, value in message.headers() or []}
-            if headers.get("severity") in arguments.severity and is_new(seen, headers["event-id"]):
+            headers = {key: (value or b"").decode() for key, value in message.headers() or []}
+            if headers.get("severity") in arguments.severity and is_new(seen, headers.get("event-id")):
                 handle(json.loads(message.value()))
             consumer.store_offsets(message)
     except KeyboardInterrupt:
@@ -65,9 +69,9 @@ def handle(event):
     """Here a ticket would be opened, or a message sent."""
     whose = event.get("team") or event["audience"]
     what = event.get("app_name") or event.get("app_id") or event.get("dataset_id") or "unknown origin"
-    print(f"{event.get('time', '')} {event['severity']:8} for {whose}: {event['code']} {event['title']} ({what})")
+    print(f"{event.get('time', '')} {event['severity']:8} for {whose}: {event['code']} {event['title']} ({what})", flush=True)
     for number, step in enumerate(event.get("fix", []), 1):
-        print(f"    {number}. {step}")
+        print(f"    {number}. {step}", flush=True)
 
 
 if __name__ == "__main__":

@@ -103,8 +103,8 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn problem(&mut self, span: &Range<usize>, message: impl Into<String>) {
-        let before = self.text.get(..span.start).unwrap_or(self.text);
-        let line = self.first_line + before.matches('\n').count();
+        let before = &self.text.as_bytes()[..span.start.min(self.text.len())];
+        let line = self.first_line + memchr::memchr_iter(b'\n', before).count();
         self.problems.push(self.path, Some(line), message);
     }
 

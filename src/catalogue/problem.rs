@@ -91,8 +91,15 @@ pub fn did_you_mean_any(near: &[impl ToString]) -> String {
 /// The candidate that a typing slip most likely meant. Half of the letters must be right.
 pub fn nearest_word<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
+    let letters = word.chars().count();
+    // Where one is more than twice as long, half of the letters are wrong.
+    let is_comparable = |candidate: &&str| {
+        let length = candidate.chars().count();
+        length.max(letters) <= 2 * length.min(letters)
+    };
     candidates
         .into_iter()
+        .filter(is_comparable)
         .map(|candidate| {
             (strsim::normalized_damerau_levenshtein(&word, &candidate.to_lowercase()), candidate)
         })

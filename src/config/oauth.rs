@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::read::{Notes, Section, optional, text, word};
 use super::source::{Environment, Table, Value};
+use super::values::anonymous;
 use super::{Kafka, Origin, Profile, Secret};
 
 pub(super) const METHODS: [(&str, Method); 3] = [
@@ -151,7 +152,8 @@ fn token_url(value: Value) -> Result<String, String> {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     let Some(rest) = rest.filter(|rest| !rest.is_empty() && !rest.contains([' ', '#', '"', '@'])) else {
         return Err(format!(
-            "expected an address such as https://login.microsoftonline.com/TENANT/oauth2/v2.0/token, found `{url}`"
+            "expected an address such as https://login.microsoftonline.com/TENANT/oauth2/v2.0/token, found `{}`",
+            anonymous(&url)
         ));
     };
     if url.starts_with("https://") || is_near(rest.split(['/', '?']).next().unwrap_or_default()) {

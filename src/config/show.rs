@@ -118,10 +118,13 @@ impl Page<'_> {
         self.key("forward", "min_severity", &quoted(forward.min_severity.as_str()));
         self.key("forward", "delivery", &spelling(&DELIVERIES, &forward.delivery));
         self.key("forward", "brokers", &quoted(&forward.brokers));
+        let mut own = BTreeMap::new();
         if self.settings.produces() {
-            let mut own = super::producer::own_options(self.settings);
+            own = super::producer::own_options(self.settings);
             // What is taken over from there is shown there, and may be a secret.
             own.retain(|option, _| !self.settings.kafka.options.contains_key(option));
+        }
+        if !own.is_empty() || !forward.options.is_empty() {
             self.options("forward.options", &forward.options, &own);
         }
         self.table("dead_letters");

@@ -114,25 +114,12 @@ pub(super) struct Item {
 
 pub(super) type Table = BTreeMap<String, Item>;
 
-/// Reads a file. A broken one gives what could be read of it, and its problems.
-pub(super) fn read_file(path: &Path, problems: &mut Problems) -> Table {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) => {
-            problems.push(
-                path.display().to_string(),
-                None,
-                format!("cannot read the configuration: {error}"),
-            );
-            return Table::new();
-        }
-    };
-    parse(path, text.strip_prefix('\u{feff}').unwrap_or(&text), problems)
-}
-
-fn parse(path: &Path, text: &str, problems: &mut Problems) -> Table {
+/// Reads the text of a file. A broken one gives what could be read of it, and its problems.
+pub(super) fn parse(path: &Path, text: &str, problems: &mut Problems) -> Table {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let (table, errors) = DeTable::parse_recoverable(text);
-    let line_of = |offset: usize| 1 + text[..offset.min(text.len())].matches('\n').count();
+    let ends: Vec<usize> = memchr::memchr_iter(b'\n', text.as_bytes()).collect();
+    let line_of = |offset: usize| 1 + ends.partition_point(|end| *end < offset);
     for error in errors {
         let line = error.span().map(|span| line_of(span.start));
         problems.push(

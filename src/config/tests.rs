@@ -374,3 +374,11 @@ fn a_variable_with_one_underscore_is_named_where_its_key_is_missing() {
         "AADSTREAM_KAFKA_BROKERS: this variable is not used; did you mean AADSTREAM_KAFKA__BROKERS?";
     assert!(error.lines().any(|line| line == expected), "{error}");
 }
+
+#[test]
+fn options_of_an_output_that_is_switched_off_are_shown() {
+    let settings = load("[forward.options]\nlinger.ms = 7\n");
+    let shown = show::show(&settings);
+    assert_eq!(load_with(&shown, &[]).unwrap().forward, settings.forward, "{shown}");
+    assert!(!show::show(&load("")).contains("[forward.options]"));
+}

@@ -12,6 +12,17 @@ use crate::catalogue::problem::did_you_mean;
 const TOPIC_LETTERS_MAX: usize = 249;
 
 /// Splits `host:port`, also `[::1]:9092`.
+/// An address without the user and password that may stand in front of its host.
+pub(super) fn anonymous(address: &str) -> String {
+    match address.rsplit_once('@') {
+        Some((before, host)) => {
+            let scheme = before.split_once("://").map(|(scheme, _)| format!("{scheme}://"));
+            format!("{}***@{host}", scheme.unwrap_or_default())
+        }
+        None => address.to_owned(),
+    }
+}
+
 fn host_port(address: &str) -> Option<(&str, &str)> {
     let (host, port) = address.rsplit_once(':')?;
     let is_bracketed = host.starts_with('[') && host.ends_with(']');
@@ -30,7 +41,10 @@ pub(super) fn brokers(value: Value) -> Result<String, String> {
     let (brokers, wrong): (Vec<&str>, Vec<&str>) =
         list.split(',').map(str::trim).filter(|broker| !broker.is_empty()).partition(is_address);
     if !wrong.is_empty() {
-        return Err(format!("expected host:port, such as \"kafka:9092\", found `{}`", wrong.join("`, `")));
+        return Err(format!(
+            "expected host:port, such as \"kafka:9092\", found `{}`",
+            anonymous(&wrong.join("`, `"))
+        ));
     }
     if brokers.is_empty() { Err("it must not be empty".to_owned()) } else { Ok(brokers.join(",")) }
 }
@@ -129,7 +143,10 @@ pub(super) fn listen(value: Value) -> Result<String, String> {
 pub fn listen_address(address: &str) -> Result<String, String> {
     match host_port(address) {
         Some((_, port)) if port.parse::<u16>().is_ok() => Ok(address.to_owned()),
-        _ => Err(format!("expected host:port, such as 127.0.0.1:9877 or 0.0.0.0:9877, found `{address}`")),
+        _ => Err(format!(
+            "expected host:port, such as 127.0.0.1:9877 or 0.0.0.0:9877, found `{}`",
+            anonymous(address)
+        )),
     }
 }
 
@@ -137,8 +154,9 @@ pub(super) fn external_url(value: Value) -> Result<Option<String>, String> {
     let Some(url) = optional(value)? else { return Ok(None) };
     let url = url.trim_end_matches('/');
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-    if rest.is_none_or(|rest| rest.is_empty() || rest.contains([' ', '?', '#', '"', '<'])) {
-        return Err(format!("expected an address such as https://aadstream.example.com, found `{url}`"));
+    if rest.is_none_or(|rest| rest.is_empty() || rest.contains([' ', '?', '#', '"', '<', '@'])) {
+        let found = anonymous(url);
+        return Err(format!("expected an address such as https://aadstream.example.com, found `{found}`"));
     }
     Ok(Some(url.to_owned()))
 }

@@ -109,6 +109,11 @@ impl Found<'_> {
     }
 }
 
+/// An id as it may leave: what stands in its place with an `@` is somebody's address.
+pub fn id(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.contains('@'))
+}
+
 /// Reads pieces with a catalogue at hand.
 #[derive(Clone, Copy)]
 pub struct Reader<'c> {

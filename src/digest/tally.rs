@@ -5,7 +5,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::code::Code;
 use crate::terms::{Audience, Category, Flow, Kind, LogCategory, Outcome, Reason, Severity};
 
-use super::found::Found;
+use super::found::{self, Found};
 use super::time::{self, Millis};
 
 /// Distinct codes without a rule that are counted by number; further ones are counted as `unknown`.
@@ -153,7 +153,7 @@ impl Tally {
         if let (Some((millis, _)), Some(kafka_time)) = (found.time, kafka_time) {
             self.source_delays.push(kafka_time - millis);
         }
-        let (tenant, app_id) = (found.tenant_id(), found.fields.app_id.as_deref());
+        let (tenant, app_id) = (found::id(found.tenant_id()), found::id(found.fields.app_id.as_deref()));
         if tenant.is_none() && app_id.is_none() {
             return;
         }
@@ -275,7 +275,8 @@ fn add_all(ours: &mut [u64], theirs: &[u64]) {
 }
 
 fn dataset_of(found: &Found<'_>) -> Dataset {
-    let own = |id: &Option<std::borrow::Cow<'_, str>>| id.as_deref().unwrap_or("unknown").to_owned();
+    let own =
+        |id: &Option<std::borrow::Cow<'_, str>>| found::id(id.as_deref()).unwrap_or("unknown").to_owned();
     Dataset { workspace_id: own(&found.fields.workspace_id), dataset_id: own(&found.fields.dataset_id) }
 }
 

@@ -58,14 +58,17 @@ pub fn audit(settings: &Settings, catalogue: Arc<Catalogue>, from: Start, end: E
     }
     match &settings.dead_letters.destination {
         Some(Destination::Topic(topic)) => {
-            read_topic(&outputs, settings, topic, |message| note_letter(&mut books, &address(message)))?;
+            read_topic(&outputs, settings, topic, |message| {
+                note_letter(&mut books, &address(message), &place(message));
+            })?;
         }
         Some(Destination::File(path)) => {
             let cannot = || format!("cannot read dead letters from {}", path.display());
             let file = std::fs::File::open(path).with_context(cannot)?;
-            for line in BufReader::new(file).lines() {
+            for (number, line) in BufReader::new(file).lines().enumerate() {
                 let line = line.with_context(cannot)?;
-                note_letter(&mut books, &serde_json::from_str(&line).unwrap_or_default());
+                let address = serde_json::from_str(&line).unwrap_or_default();
+                note_letter(&mut books, &address, &format!("line {}", number + 1));
             }
         }
         None => {}
@@ -296,8 +299,11 @@ fn header<'m>(message: &'m BorrowedMessage<'_>, name: &str) -> Option<&'m str> {
 }
 
 fn note_event(books: &mut Books, message: &BorrowedMessage<'_>) {
-    let place = format!("{}/{}/{}", message.topic(), message.partition(), message.offset());
-    books.found_event(header(message, "event-id").unwrap_or_default(), &place);
+    books.found_event(header(message, "event-id").unwrap_or_default(), &place(message));
+}
+
+fn place(message: &BorrowedMessage<'_>) -> String {
+    format!("{}/{}/{}", message.topic(), message.partition(), message.offset())
 }
 
 /// What a dead letter says of itself.
@@ -321,14 +327,14 @@ fn address(message: &BorrowedMessage<'_>) -> Address {
     }
 }
 
-fn note_letter(books: &mut Books, address: &Address) {
+fn note_letter(books: &mut Books, address: &Address, at: &str) {
     let Address { reason, topic, partition, offset, index } = address;
     // An event that its topic refused was delivered here.
     let kind = if reason.as_deref() == Some(UNDELIVERABLE) { Kind::Event } else { Kind::Letter };
     match (topic, partition, offset) {
         (Some(topic), Some(partition), Some(offset)) => {
-            books.found(kind, topic, *partition, *offset, index.unwrap_or(WHOLE));
+            books.found(kind, (topic, *partition, *offset, index.unwrap_or(WHOLE)), at);
         }
-        _ => books.found_stranger(kind, "a dead letter without a position".to_owned()),
+        _ => books.found_stranger(kind, format!("{at}, a dead letter without a position")),
     }
 }

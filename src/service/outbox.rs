@@ -241,7 +241,7 @@ impl Outbox {
                 Some(returned)
             }
             Verdict::Fatal => {
-                self.desk.fail(&self.desk.why_fatal(&error));
+                self.fail(&error);
                 self.progress().release(returned.letter.bytes);
                 None
             }
@@ -256,9 +256,15 @@ impl Outbox {
                 transaction.break_off(&format!("a letter was refused: {error}"));
             }
             Verdict::Later => transaction.break_off(&self.desk.trouble(letter, error)),
-            Verdict::Fatal => self.desk.fail(&self.desk.why_fatal(error)),
+            Verdict::Fatal => self.fail(error),
         }
         self.progress().release(letter.bytes);
+    }
+
+    /// A letter only says that its producer has failed; the producer knows why, and the first reason stays.
+    fn fail(&self, error: &KafkaError) {
+        self.look_at_producers();
+        self.desk.fail(&self.desk.why_fatal(error));
     }
 
     /// What becomes of a letter that was refused in earlier transactions: it goes alone, then as a dead letter, then as

@@ -155,13 +155,21 @@ fn credentials(authorization: &str) -> Option<(String, String)> {
     Some((user.to_owned(), password.to_owned()))
 }
 
+/// A value that it quotes may be a password.
+fn unquoted(error: &str) -> String {
+    match (error.split_once('"'), error.rsplit_once('"')) {
+        (Some((before, _)), Some((_, behind))) => format!("{before}***{behind}"),
+        _ => error.to_owned(),
+    }
+}
+
 fn read(path: &Path) -> Result<Rules, String> {
     let shown = path.display();
     let mut seen = Looks::of([path.to_owned()]);
     let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
     // An empty file is a document that says nothing.
-    let file: Option<File> =
-        serde_yaml_ng::from_str(&text).map_err(|error| format!("cannot use {shown}: {error}"))?;
+    let file: Option<File> = serde_yaml_ng::from_str(&text)
+        .map_err(|error| format!("cannot use {shown}: {}", unquoted(&error.to_string())))?;
     let File { tls_server_config, basic_auth_users } = file.unwrap_or_default();
     let users = basic_auth_users.unwrap_or_default();
     for (user, hash) in &users {

@@ -314,7 +314,7 @@ pub fn long_names(seed: u32) -> Message {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             char::from(b'0' + u8::try_from(state >> 33 & 63).expect("six bits"))
         };
-        (0..1000).map(letter).collect::<String>().replace('\\', "-")
+        (0..1000).map(letter).collect::<String>().replace(['\\', '@'], "-")
     };
     let mut record = sign_in("ServicePrincipalSignInLogs", 7_000_222);
     for key in

@@ -6,11 +6,16 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test program")]
 
 mod audit;
+#[allow(dead_code, reason = "each of two test programs uses a part of it")]
+#[path = "../it/canaries.rs"]
+mod canaries;
 mod chaos;
+mod consumer;
 mod forward;
 mod messages;
 mod oauth;
 mod once;
+mod privacy;
 #[allow(dead_code, reason = "each of two test programs uses a part of it")]
 mod proxy;
 mod security;

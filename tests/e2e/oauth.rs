@@ -1,4 +1,5 @@
-//! OAUTHBEARER against a broker that checks signatures, audience and expiry, with tokens of an identity provider.
+//! OAUTHBEARER over TLS against a broker that checks signatures, audience and expiry, with tokens that an identity
+//! provider of a private authority gives over TLS.
 
 use std::fs;
 use std::path::Path;
@@ -54,7 +55,8 @@ impl Place {
         let config = Config::new(&self.broker.listener("OAUTH"), &self.topic)
             .kafka("group_id", &unique("oauth"))
             .kafka_raw("startup_timeout_seconds", "10")
-            .option("security.protocol", "sasl_plaintext")
+            .option("security.protocol", "sasl_ssl")
+            .option("ssl.ca.location", &self.broker.pem("ca"))
             .option("debug", "all")
             .set("log", "level", "trace");
         let oauth = |config: Config, key: &str, value: &str| config.set("kafka.oauth", key, value);
@@ -102,10 +104,7 @@ fn tokens_open_the_way_and_are_renewed() {
     let mut short = Service::start(rig, &place.trusting(place.config("client_credentials", "short")));
     let others = [
         // The producer gets tokens too.
-        place
-            .config("client_credentials", "long")
-            .env("SSL_CERT_FILE", &broker.pem("ca"))
-            .set("forward", "topic", &output),
+        place.trusting(place.config("client_credentials", "long")).set("forward", "topic", &output),
         place.trusting(place.config("workload_identity", "pod")),
         place.config("managed_identity", ""),
     ];
@@ -168,6 +167,11 @@ fn refuse(rig: &Rig, place: &Place) {
             "its certificate is not trusted, or is not for this name: set ca_file",
         ),
         (token("x").set("kafka.oauth", "token_url", &nobody), "it does not speak TLS"),
+        // Who vouches for the provider does not vouch for the brokers.
+        (
+            token("long").option("ssl.ca.location", &place.broker.pem("stranger-ca")),
+            "is not trusted, or is not for this name",
+        ),
     ];
     let services: Vec<_> =
         cases.into_iter().map(|(config, words)| (Service::spawn(rig, &config), words)).collect();

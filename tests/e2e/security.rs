@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::PROCESSED;
 use crate::messages::failure;
-use crate::support::{Broker, Config, Rig, Service, unique};
+use crate::support::{AUTHORITIES, Broker, Config, Rig, Service, unique};
 
 const PASSWORD: &str = "right-password";
 pub const WRONG: &str = "canary-of-a-wrong-password";
@@ -74,6 +74,22 @@ fn every_way_in_is_open_to_those_who_belong_there() {
         let file = service.log_file();
         assert_eq!(service.terminate(crate::SHUTDOWN).0.code(), Some(0));
         assert_secret(&fs::read_to_string(file).unwrap(), PASSWORD);
+    }
+}
+
+/// Else `ssl.ca.location` could be missing everywhere and all of this would pass.
+#[test]
+fn only_the_configuration_says_which_authorities_to_trust() {
+    let Some(rig) = Rig::get() else { return };
+    let (broker, topic) = (rig.broker(), unique("environment"));
+    broker.create_topic(&topic, 1);
+    let service = Service::start(rig, &Config::new(&broker.plain, &topic));
+    for process in ["self".to_owned(), service.pid().to_string()] {
+        let variables = fs::read(format!("/proc/{process}/environ")).unwrap();
+        let variables = String::from_utf8_lossy(&variables);
+        assert!(variables.contains("AADSTREAM_E2E_WORK="), "those of another process");
+        let told = variables.split('\0').find(|variable| variable.starts_with(AUTHORITIES));
+        assert_eq!(told, None, "{process}");
     }
 }
 

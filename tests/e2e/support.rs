@@ -29,6 +29,9 @@ use tempfile::TempDir;
 /// Long enough for a group to form on a busy machine of two cores; a test that waits so long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How the variables begin that tell OpenSSL which authorities to trust: they hide that the configuration does not.
+pub const AUTHORITIES: &str = "SSL_CERT_";
+
 /// What `tests/run` started, read from its environment.
 pub struct Rig {
     pub binary: PathBuf,
@@ -53,6 +56,10 @@ impl Rig {
 
     fn from_env() -> Option<Self> {
         let work = std::env::var("AADSTREAM_E2E_WORK").ok()?.into();
+        // Of this process, so of all that it starts, and of the clients in it.
+        let told_before =
+            std::env::vars_os().find(|(name, _)| name.to_string_lossy().starts_with(AUTHORITIES));
+        assert_eq!(told_before, None, "tests/run clears it");
         let kafka = std::env::var("AADSTREAM_E2E_KAFKA").ok().map(PathBuf::from);
         Some(Self { work, kafka, binary: told("AADSTREAM_BIN") })
     }
@@ -69,7 +76,7 @@ impl Rig {
 }
 
 /// A path that `tests/run` tells.
-fn told(name: &str) -> PathBuf {
+pub fn told(name: &str) -> PathBuf {
     std::env::var(name)
         .unwrap_or_else(|_| panic!("AADSTREAM_E2E_WORK is set, {name} is not; run tests/run"))
         .into()
@@ -108,7 +115,7 @@ pub fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).expect("the clock is before the year 292 million")
 }
 
-fn signal(pid: u32, name: &str) {
+pub fn signal(pid: u32, name: &str) {
     let status =
         Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().expect("kill runs");
     assert!(status.success(), "kill -{name} {pid} failed");
@@ -394,9 +401,20 @@ impl Broker {
 
     /// An event that nothing caused.
     pub fn plant(&self, topic: &str, id: &str) {
+        let headers = BTreeMap::from([("event-id".to_owned(), id.to_owned())]);
+        self.copy(topic, &Record { key: None, payload: Some(b"{}".to_vec()), headers });
+    }
+
+    /// A message as it stood in a topic.
+    pub fn copy(&self, topic: &str, message: &Record) {
         let producer: BaseProducer = self.client().create().expect("a producer");
-        let headers = OwnedHeaders::new().insert(Header { key: "event-id", value: Some(id) });
-        let record = BaseRecord::<(), [u8]>::to(topic).payload(b"{}").headers(headers);
+        let add = |all: OwnedHeaders, (key, value): (&String, &String)| {
+            all.insert(Header { key, value: Some(value.as_str()) })
+        };
+        let mut record = BaseRecord::<[u8], [u8]>::to(topic);
+        record.key = message.key.as_deref();
+        record.payload = message.payload.as_deref();
+        let record = record.headers(message.headers.iter().fold(OwnedHeaders::new(), add));
         producer.send(record).expect("it is taken");
         producer.flush(PATIENCE).expect("it is delivered");
     }
@@ -580,6 +598,7 @@ impl Config {
     }
 
     pub fn env(mut self, name: &str, value: &str) -> Self {
+        assert!(!name.starts_with(AUTHORITIES), "a test that sets {name} proves nothing");
         self.env.push((name.to_owned(), value.to_owned()));
         self
     }
@@ -598,16 +617,22 @@ impl Config {
 
 /// Runs `aadstream audit`; its exit code and its report.
 pub fn audit(rig: &Rig, config: &Config) -> (Option<i32>, serde_json::Value) {
+    let (code, said) = audit_as(rig, config, "json");
+    let report =
+        serde_json::from_str(&said).unwrap_or_else(|error| panic!("no report: {error}; it says {said}"));
+    (code, report)
+}
+
+/// The same in a format; the report as it is printed, or what it says instead.
+pub fn audit_as(rig: &Rig, config: &Config, format: &str) -> (Option<i32>, String) {
     let dir = TempDir::new().expect("a temporary folder");
     let file = dir.path().join("aadstream.toml");
     fs::write(&file, config.to_toml()).expect("the configuration is written");
     let mut command = Command::new(&rig.binary);
-    command.args(["audit", "--format", "json", "-c"]).arg(&file).stdin(Stdio::null());
+    command.args(["audit", "--format", format, "-c"]).arg(&file).stdin(Stdio::null());
     let output = command.output().expect("the binary runs");
-    let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
-        panic!("no report: {error}; it says {}", String::from_utf8_lossy(&output.stderr))
-    });
-    (output.status.code(), report)
+    let said = if output.stdout.is_empty() { output.stderr } else { output.stdout };
+    (output.status.code(), String::from_utf8_lossy(&said).into_owned())
 }
 
 /// A running `aadstream run`.
@@ -636,9 +661,6 @@ impl Service {
             .args(["run", "-c"])
             .arg(&file)
             .env("NO_COLOR", "1")
-            // They would hide that nobody told the client which authorities to trust.
-            .env_remove("SSL_CERT_FILE")
-            .env_remove("SSL_CERT_DIR")
             .env("NO_PROXY", "127.0.0.1")
             .envs(config.env.iter().cloned())
             .stdin(Stdio::null())

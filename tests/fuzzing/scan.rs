@@ -6,14 +6,9 @@ use std::sync::LazyLock;
 use aadstream::catalogue::Catalogue;
 use aadstream::code::Code;
 use aadstream::digest::scan::{Mentions, Scanner, triples};
-use regex_lite::Regex;
 
 static LITERALS: LazyLock<Vec<&'static str>> = LazyLock::new(|| Catalogue::embedded().literals().to_vec());
 static SCANNER: LazyLock<Scanner> = LazyLock::new(|| Scanner::new(&LITERALS));
-static AADSTS: LazyLock<Regex> = LazyLock::new(|| Regex::new("(?i)aadsts([0-9]+)").expect("a pattern"));
-static AADB2C: LazyLock<Regex> = LazyLock::new(|| Regex::new("(?i)aadb2c([0-9]+)").expect("a pattern"));
-static NUMBER: LazyLock<Regex> = LazyLock::new(|| Regex::new("[0-9]+").expect("a pattern"));
-
 pub fn check(bytes: &[u8]) {
     // Bytes beyond ASCII spell nothing, whatever they are.
     let text: String =
@@ -24,16 +19,17 @@ pub fn check(bytes: &[u8]) {
     SCANNER.scan(bytes, &mut of_raw);
     assert_eq!((&mentions.codes, mentions.malformed), (&of_raw.codes, of_raw.malformed), "of other bytes");
 
-    let spelled = numbers(&AADSTS, &text);
+    let spelled = numbers("aadsts", &text);
     let found: BTreeSet<u32> = mentions.codes.iter().filter_map(aadsts).collect();
     let missed: Vec<&u32> = spelled.good.difference(&found).collect();
     assert!(missed.is_empty(), "not found: {missed:?}");
     // The others stand behind one, joined or in `error_codes`.
-    let all: BTreeSet<u32> = NUMBER.find_iter(&text).filter_map(|run| run.as_str().parse().ok()).collect();
+    let all: BTreeSet<u32> =
+        text.split(|c: char| !c.is_ascii_digit()).filter_map(|run| run.parse().ok()).collect();
     assert!(found.is_subset(&all), "{found:?} of {all:?}");
     assert!(!spelled.good.is_empty() || found.is_empty(), "{found:?} beside no code");
 
-    let b2c = numbers(&AADB2C, &text);
+    let b2c = numbers("aadb2c", &text);
     let found_b2c: BTreeSet<u32> = mentions.codes.iter().filter_map(aadb2c).collect();
     assert!(found_b2c.is_subset(&b2c.good), "{found_b2c:?} of {:?}", b2c.good);
     let malformed = spelled.bad..=spelled.bad + b2c.bad;
@@ -48,14 +44,19 @@ struct Numbers {
     bad: u64,
 }
 
-fn numbers(spelling: &Regex, text: &str) -> Numbers {
+/// Whatever digits stand behind a prefix, in either case.
+fn numbers(prefix: &str, text: &str) -> Numbers {
     let mut numbers = Numbers { good: BTreeSet::new(), bad: 0 };
-    for found in spelling.captures_iter(text) {
-        let digits = &found[1];
+    let text = text.to_ascii_lowercase();
+    for (start, _) in text.match_indices(prefix) {
+        let behind = &text[start + prefix.len()..];
+        let end = behind.find(|c: char| !c.is_ascii_digit()).unwrap_or(behind.len());
+        let digits = &behind[..end];
         match digits.parse() {
             Ok(number) if (4..=8).contains(&digits.len()) && !digits.starts_with('0') => {
                 numbers.good.insert(number);
             }
+            _ if digits.is_empty() => {}
             _ => numbers.bad += 1,
         }
     }

@@ -4,6 +4,7 @@
 
 mod access;
 mod allocations;
+mod canaries;
 mod cardinality;
 mod demo;
 mod explain;

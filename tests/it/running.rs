@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::{Header, Message, OwnedHeaders};
+use rdkafka::message::{Header, Message, OwnedHeaders, OwnedMessage};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -93,11 +93,7 @@ impl Running {
 
     /// The same to a partition, where one is given.
     pub fn produce_to(&self, messages: impl IntoIterator<Item = (Option<i32>, Vec<u8>)>) {
-        let producer: BaseProducer = ClientConfig::new()
-            .set("bootstrap.servers", self.cluster.bootstrap_servers())
-            .set("linger.ms", "1")
-            .create()
-            .unwrap();
+        let producer = self.producer();
         for (partition, bytes) in messages {
             let header = Header { key: "c4nary", value: Some("c4nary") };
             let mut record = BaseRecord::to(TOPIC).key("c4nary-key").payload(&bytes);
@@ -108,24 +104,44 @@ impl Running {
         producer.flush(Duration::from_secs(30)).unwrap();
     }
 
+    /// An event of this id in the topic `out` that nothing caused.
+    pub fn plant(&self, id: &str) {
+        let producer = self.producer();
+        let headers = OwnedHeaders::new().insert(Header { key: "event-id", value: Some(id) });
+        let record = BaseRecord::<(), [u8]>::to("out").payload(b"{}").headers(headers);
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+        producer.flush(Duration::from_secs(30)).unwrap();
+    }
+
+    fn producer(&self) -> BaseProducer {
+        ClientConfig::new()
+            .set("bootstrap.servers", self.cluster.bootstrap_servers())
+            .set("linger.ms", "1")
+            .create()
+            .unwrap()
+    }
+
     /// The first so many events of the topic `out`, which `[forward]` must name.
     pub fn events(&self, count: usize) -> Vec<Value> {
+        let body = |message: OwnedMessage| serde_json::from_slice(message.payload().unwrap()).unwrap();
+        self.messages("out", count).into_iter().map(body).collect()
+    }
+
+    /// The first so many messages of a topic.
+    pub fn messages(&self, topic: &str, count: usize) -> Vec<OwnedMessage> {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", self.cluster.bootstrap_servers())
             .set("group.id", "reader")
             .create()
             .unwrap();
         let mut partitions = TopicPartitionList::new();
-        for topic in consumer.fetch_metadata(Some("out"), Duration::from_secs(30)).unwrap().topics() {
-            for partition in topic.partitions() {
-                partitions.add_partition_offset("out", partition.id(), Offset::Beginning).unwrap();
+        for found in consumer.fetch_metadata(Some(topic), Duration::from_secs(30)).unwrap().topics() {
+            for partition in found.partitions() {
+                partitions.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
             }
         }
         consumer.assign(&partitions).unwrap();
-        let next = |_| {
-            let message = consumer.poll(Duration::from_secs(30)).expect("an event in time").unwrap();
-            serde_json::from_slice(message.payload().unwrap()).unwrap()
-        };
+        let next = |_| consumer.poll(Duration::from_secs(30)).expect("a message in time").unwrap().detach();
         (0..count).map(next).collect()
     }
 
@@ -164,6 +180,13 @@ impl Running {
         let metrics = self.get("/metrics");
         let samples = metrics.lines().filter(|line| line.starts_with(start));
         samples.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    }
+
+    /// The same of counters.
+    pub fn count(&self, start: &str) -> usize {
+        let metrics = self.get("/metrics");
+        let samples = metrics.lines().filter(|line| line.starts_with(start));
+        samples.map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()).sum()
     }
 
     /// Waits until so many messages were read.
