@@ -7,6 +7,7 @@
 
 mod audit;
 mod chaos;
+mod clock;
 mod forward;
 mod messages;
 mod oauth;
