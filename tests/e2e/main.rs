@@ -15,6 +15,7 @@ mod once;
 #[allow(dead_code, reason = "each of two test programs uses a part of it")]
 mod proxy;
 mod security;
+mod soak;
 mod support;
 mod watch;
 
