@@ -4,7 +4,7 @@
 //! offset is committed afterwards, for a contiguous prefix of every partition. Nothing queues without a limit: when the
 //! bytes in flight reach theirs, polling waits, and after a while the partitions are paused.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, RwLock};
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,7 @@ mod outbox;
 mod progress;
 mod session;
 mod start;
+mod steady;
 mod teller;
 mod transaction;
 mod watchdog;
@@ -49,6 +50,7 @@ use outbox::Desk;
 use progress::Progress;
 pub use progress::TopicPartition;
 use session::End;
+use steady::renew_token;
 use transaction::Transaction;
 use watchdog::Watchdog;
 
@@ -97,8 +99,9 @@ pub struct Service {
     transaction: Option<Arc<Transaction>>,
     window: std::sync::Mutex<Window>,
     stopping: AtomicBool,
-    /// Milliseconds since the epoch of the poll loop's last turn; 0 before the first.
-    turned_at: AtomicI64,
+    born: Instant,
+    /// The age of the service at the poll loop's last turn, in milliseconds; 0 before the first.
+    turned_at: AtomicU64,
     has_joined: AtomicBool,
     /// Some broker has taken us since the start, whatever consumer it was.
     has_connected: AtomicBool,
@@ -128,7 +131,8 @@ impl Service {
             desk: Arc::new(desk),
             window: std::sync::Mutex::new(Window::default()),
             stopping: AtomicBool::new(false),
-            turned_at: AtomicI64::new(0),
+            born: Instant::now(),
+            turned_at: AtomicU64::new(0),
             has_joined: AtomicBool::new(false),
             has_connected: AtomicBool::new(false),
             watchdog: Arc::new(watchdog),
@@ -176,6 +180,11 @@ impl Service {
         self.progress.positions()
     }
 
+    /// Milliseconds since the start: a clock that is set moves no end of a time.
+    fn age_ms(&self) -> u64 {
+        self.born.elapsed().as_millis().try_into().expect("a service lives no million years")
+    }
+
     fn fail(&self, reason: &str) {
         *self.failed.lock().expect("no code panics while it holds this lock") = Some(reason.to_owned());
     }
@@ -184,10 +193,9 @@ impl Service {
 impl Health for Service {
     fn unhealthy(&self) -> Option<String> {
         let turned_at = self.turned_at.load(Ordering::Relaxed);
-        let silent_ms = now_ms() - turned_at;
-        let limit = i64::try_from(TURN_LIMIT.as_millis()).expect("a minute fits");
-        (turned_at > 0 && silent_ms > limit)
-            .then(|| format!("the poll loop has not turned for {} s", silent_ms / 1000))
+        let silent = Duration::from_millis(self.age_ms().saturating_sub(turned_at));
+        (turned_at > 0 && silent > TURN_LIMIT)
+            .then(|| format!("the poll loop has not turned for {} s", silent.as_secs()))
     }
 
     fn unready(&self) -> Option<String> {
@@ -263,7 +271,7 @@ impl<'s, 'c> PollLoop<'s, 'c> {
             if self.service.is_renewed() {
                 return Ok(End::Renewed);
             }
-            self.service.turned_at.store(now_ms(), Ordering::Relaxed);
+            self.service.turned_at.store(self.service.age_ms().max(1), Ordering::Relaxed);
             self.make_room();
             let waited = Instant::now();
             let mut polled = self.consumer.poll(POLL);
@@ -354,6 +362,9 @@ impl<'s, 'c> PollLoop<'s, 'c> {
         if let Some(refusal) = self.refusal(now) {
             return Err(ExitError::new(Exit::Failure, refusal));
         }
+        if context.client_log.is_token_due() {
+            renew_token(self.consumer.client());
+        }
         if let Some(failure) = service.desk.failed() {
             return Err(anyhow::anyhow!(failure));
         }
@@ -401,14 +412,10 @@ impl<'s, 'c> PollLoop<'s, 'c> {
     fn gauges(&self) {
         let service = self.service;
         let now = now_ms();
-        for lag in service.progress.lags() {
+        for lag in service.progress.lags(Instant::now()) {
             let (topic, partition) = &lag.partition;
             if let Some(messages) = lag.messages {
-                let behind_ms = match lag.timestamp_ms {
-                    Some(timestamp) if messages > 0 => (now - timestamp).max(0),
-                    _ => 0,
-                };
-                service.metrics.lag(topic, *partition, messages, behind_ms);
+                service.metrics.lag(topic, *partition, messages, lag.behind_ms(now));
             }
         }
         service.metrics.in_flight_bytes(service.progress.in_flight_bytes());

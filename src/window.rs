@@ -37,7 +37,8 @@ pub enum Old {
 }
 
 impl Window {
-    /// Judges a record, and remembers it. `now` is the time in milliseconds, where time passes at all.
+    /// Judges a record, and remembers it. `now` counts milliseconds from any beginning, where time passes at all; it must
+    /// not jump as the clock does, else what was just seen would be forgotten.
     pub fn judge(&mut self, held: &Held, now: Option<Millis>, old: Old) -> Admission {
         let seen = if held.found.kind == Kind::SignIn { &mut self.sign_ins } else { &mut self.refreshes };
         let place = seen.hashers[0].hash_one(held.place());

@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::client::OAuthToken;
@@ -16,6 +17,9 @@ use super::token::{self, Token};
 
 /// Warnings of a client's set-up that are kept; there are as many as options at most.
 const WARNINGS_MAX: usize = 32;
+
+/// After a token that did not come the client asks again before this.
+const AGAIN: Duration = Duration::from_secs(12);
 
 /// What stands between us and a broker.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -48,6 +52,8 @@ pub struct ClientLog {
 struct Memory {
     trouble: Option<Trouble>,
     warnings: Vec<String>,
+    /// When the client must have got another token.
+    token_due: Option<Instant>,
 }
 
 impl ClientLog {
@@ -59,8 +65,11 @@ impl ClientLog {
     /// A token for the client, whose callback wants just this.
     pub fn token(&self) -> Result<OAuthToken, Box<dyn Error>> {
         let oauth = self.oauth.as_ref().ok_or("no tokens are configured")?;
-        match token::fetch(oauth) {
-            Ok(Token { value, expires_ms }) => {
+        let fetched = token::fetch(oauth);
+        let lifetime = fetched.as_ref().map_or(AGAIN, |token| token.lifetime * 17 / 20);
+        self.memory().token_due = Instant::now().checked_add(lifetime);
+        match fetched {
+            Ok(Token { value, expires_ms, .. }) => {
                 tracing::debug!(expires_ms, "token received");
                 // Brokers look for the user inside the token.
                 let principal_name = oauth.client_id.clone().unwrap_or_else(|| "aadstream".to_owned());
@@ -72,6 +81,12 @@ impl ClientLog {
                 Err(reason.into())
             }
         }
+    }
+
+    /// Whether the client should have asked for another token: it does so after four fifths of a token's life, or ten
+    /// seconds after it got none, by a clock that may have been set back. After nine tenths it logs in again.
+    pub fn is_token_due(&self) -> bool {
+        self.memory().token_due.is_some_and(|due| Instant::now() >= due)
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {

@@ -28,6 +28,8 @@ const SECRETS: [&str; 2] = ["client_secret", "client_assertion"];
 pub struct Token {
     pub value: String,
     pub expires_ms: i64,
+    /// From when it came to its end.
+    pub lifetime: Duration,
 }
 
 /// Gets a token, or says why there is none.
@@ -56,7 +58,10 @@ pub fn fetch(oauth: &OAuth) -> Result<Token, Trouble> {
         (Some(_), Some(expires_ms)) if expires_ms <= now => {
             Err(trouble(TroubleKind::Refused, "it has expired already; look at the clocks".to_owned()))
         }
-        (Some(value), Some(expires_ms)) => Ok(Token { value: value.to_owned(), expires_ms }),
+        (Some(value), Some(expires_ms)) => {
+            let lifetime = Duration::from_millis((expires_ms - now).unsigned_abs());
+            Ok(Token { value: value.to_owned(), expires_ms, lifetime })
+        }
         _ => Err(trouble(
             TroubleKind::Refused,
             "the answer has no access_token, or no expires_in; is this a token endpoint?".to_owned(),

@@ -1,5 +1,5 @@
 //! Vector instructions: where the bytes that matter to JSON's structure stand, one bit a byte, and where a string ends.
-//! Beside `service::commit` the only module with `unsafe`.
+//! Beside `service::commit` and `service::steady` the only module with `unsafe`.
 //!
 //! Measured: the same masks built by a plain loop cost a success record three times its whole time.
 #![expect(unsafe_code, reason = "vector instructions; each use says why it is sound")]

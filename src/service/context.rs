@@ -141,6 +141,12 @@ impl Context {
         let is_lost = consumer.assignment_lost();
         let kind = if is_lost { "lost" } else { "revoke" };
         info!(count = partitions.len(), partitions = %names(&partitions), kind, "partitions given up");
+        if is_lost {
+            info!(
+                "the group had not heard of this process for session.timeout.ms, or forgot it; it joins anew, which may \
+                 take as long again while the group still waits for it"
+            );
+        }
         let deadline = Instant::now() + DRAIN;
         if let Some(transaction) = self.transaction.as_ref().filter(|_| !partitions.is_empty()) {
             let is_committed = !is_lost

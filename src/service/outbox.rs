@@ -17,6 +17,7 @@ use tracing::{error, info, warn};
 
 use super::progress::{Parcel, Progress};
 use super::session::Current;
+use super::steady::renew_token;
 use super::teller::Teller;
 use super::transaction::Transaction;
 use crate::config::kafka::in_flight_limit_bytes;
@@ -204,11 +205,15 @@ impl Outbox {
         }
     }
 
-    /// A producer may fail for good without a letter to fail with it.
+    /// A producer may fail for good without a letter to fail with it, and its token may be about to end.
     fn look_at_producers(&self) {
+        let is_token_due = self.desk.is_token_due();
         for producer in self.producer.iter().chain(self.single.get()) {
             if let Some((code, reason)) = producer.client().fatal_error() {
                 self.desk.fail(&self.desk.why_failed(code, &reason));
+            }
+            if is_token_due {
+                renew_token(producer.client());
             }
         }
     }

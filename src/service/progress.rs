@@ -58,6 +58,8 @@ struct Partition {
     fetched: Option<i64>,
     /// How far it had fetched when all of that was handed out.
     drained: Option<i64>,
+    /// When there was last seen to be nothing more to read.
+    abreast: Option<Instant>,
 }
 
 impl Partition {
@@ -151,6 +153,20 @@ pub struct Lag {
     pub messages: Option<u64>,
     /// Kafka's time of the last digested message.
     pub timestamp_ms: Option<Millis>,
+    /// How long ago there was nothing more to read.
+    pub abreast: Option<Duration>,
+}
+
+impl Lag {
+    /// How old the last digested message is while there are more. What waits was written since there was last nothing more,
+    /// as nearly as ends are known: neither a quiet topic nor a clock that jumps makes it older than that.
+    pub fn behind_ms(&self, now: Millis) -> Millis {
+        /// Ends are heard of every two seconds.
+        const SLACK: Duration = Duration::from_secs(5);
+        let (Some(timestamp), Some(1..)) = (self.timestamp_ms, self.messages) else { return 0 };
+        let limit = self.abreast.and_then(|ago| Millis::try_from((ago + SLACK).as_millis()).ok());
+        now.saturating_sub(timestamp).clamp(0, limit.unwrap_or(Millis::MAX))
+    }
 }
 
 impl Progress {
@@ -177,6 +193,7 @@ impl Progress {
                 high: None,
                 fetched: None,
                 drained: None,
+                abreast: None,
             };
             state.partitions.insert(partition, fresh);
         }
@@ -391,16 +408,17 @@ impl Progress {
         self.lock().partitions.iter().map(|(key, partition)| (key.clone(), partition.next_offset)).collect()
     }
 
-    pub fn lags(&self) -> Vec<Lag> {
-        let lag = |(key, partition): (&TopicPartition, &Partition)| Lag {
-            partition: key.clone(),
-            messages: partition
-                .high
-                .zip(partition.position())
-                .map(|(high, next)| (high - next).max(0).unsigned_abs()),
-            timestamp_ms: partition.timestamp_ms,
+    pub fn lags(&self, now: Instant) -> Vec<Lag> {
+        let lag = |(key, partition): (&TopicPartition, &mut Partition)| {
+            let ends = partition.high.zip(partition.position());
+            let messages = ends.map(|(high, next)| (high - next).max(0).unsigned_abs());
+            if messages == Some(0) {
+                partition.abreast = Some(now);
+            }
+            let abreast = partition.abreast.map(|at| now.saturating_duration_since(at));
+            Lag { partition: key.clone(), messages, timestamp_ms: partition.timestamp_ms, abreast }
         };
-        self.lock().partitions.iter().map(lag).collect()
+        self.lock().partitions.iter_mut().map(lag).collect()
     }
 
     pub fn in_flight_bytes(&self) -> u64 {
@@ -639,15 +657,15 @@ mod tests {
     fn lag_is_known_once_the_end_is() {
         let progress = Progress::default();
         progress.assign([(partition(0), Some(5))]);
-        assert_eq!(progress.lags()[0].messages, None);
+        assert_eq!(progress.lags(Instant::now())[0].messages, None);
         progress.high(&partition(0), 12);
-        assert_eq!(progress.lags()[0].messages, Some(7));
+        assert_eq!(progress.lags(Instant::now())[0].messages, Some(7));
     }
 
     #[test]
     fn what_holds_no_message_is_no_lag() {
         let progress = Progress::default();
-        let lag = || progress.lags()[0].messages;
+        let lag = || progress.lags(Instant::now())[0].messages;
         progress.assign([(partition(0), Some(5))]);
         progress.high(&partition(0), 12);
         progress.fetched(&partition(0), 12, false);
@@ -660,5 +678,31 @@ mod tests {
         assert_eq!(lag(), Some(0), "behind the last message stands a marker only");
         progress.high(&partition(0), 13);
         assert_eq!(lag(), Some(1));
+    }
+
+    #[test]
+    fn lag_is_no_older_than_the_last_moment_without_any() {
+        let (progress, start) = (Progress::default(), Instant::now());
+        let behind = |seconds, now| progress.lags(start + Duration::from_secs(seconds))[0].behind_ms(now);
+        progress.assign([(partition(0), Some(5))]);
+        progress.high(&partition(0), 20);
+        let batch = [Share { timestamp_ms: Some(1000), ..share(&progress, 0, 10) }];
+        progress.dispatch(&batch, 1);
+        progress.digested(&batch, 1, None);
+        assert_eq!(
+            behind(0, 90_000_000),
+            89_999_000,
+            "a day behind from the start, and nothing speaks against it"
+        );
+        assert_eq!(behind(0, -90_000_000), 0);
+        progress.high(&partition(0), 10);
+        assert_eq!(behind(1, 90_000_000), 89_999_000, "an end does not go back");
+        let batch = [Share { timestamp_ms: Some(2000), ..share(&progress, 0, 20) }];
+        progress.dispatch(&batch, 1);
+        progress.digested(&batch, 1, None);
+        assert_eq!(behind(2, 90_000_000), 0, "nothing more to read");
+        progress.high(&partition(0), 21);
+        assert_eq!(behind(3, 90_000_000), 6000, "whatever the clock says");
+        assert_eq!(behind(30, 12_000), 10_000);
     }
 }

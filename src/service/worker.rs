@@ -19,6 +19,7 @@ use super::transaction::Pass;
 use crate::config::Policy;
 use crate::digest::event::Event;
 use crate::digest::frame::EnvelopeIds;
+use crate::digest::time::Millis;
 use crate::digest::{Digest, Framing, Held, Input, Position, Reject};
 use crate::terms::Kind;
 use crate::window::Old;
@@ -81,10 +82,10 @@ fn digest(service: &Service, batch: &Batch<'_>, mut sending: Option<&mut Sending
         }
     });
     if !digest.held.is_empty() {
-        let now = now_ms();
+        let age = Millis::try_from(service.age_ms()).ok();
         let mut window = service.window.lock().expect("no code panics while it holds this lock");
         digest.held.iter_mut().for_each(|held| locate(held, &batch.messages));
-        digest.admit(&middle, |held| window.judge(held, Some(now), Old::IsRepeat));
+        digest.admit(&middle, |held| window.judge(held, age, Old::IsRepeat));
     }
     let digested = Instant::now();
     service.metrics.step("digest", digested - started);

@@ -3,24 +3,23 @@
 //!
 //! `tests/chaos` runs it, and `tests/run` for a few kills.
 
-mod corpus;
+pub mod corpus;
 mod faults;
-mod judge;
+pub mod feed;
+pub mod judge;
 
 use std::collections::BTreeMap;
-use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use aadstream::demo::random::Random;
-use rdkafka::producer::Producer as _;
-
-use corpus::Corpus;
+use corpus::{Corpus, Scene};
 use faults::{BROKERS, Fault, INSTANCES, Step, plan};
+use feed::Feeder;
 use judge::{Books, Exposed, Verdict};
 
 use crate::SHUTDOWN;
-use crate::support::{Broker, Config, PATIENCE, Rig, Service, audit, send, sum, unique, wait_until};
+use crate::clock::Clock;
+use crate::support::{Broker, Config, PATIENCE, Rig, Service, audit, number_of, sum, unique, wait_until};
 
 const PARTITIONS: usize = 6;
 const MESSAGES_PER_SECOND: usize = 500;
@@ -40,12 +39,11 @@ struct Orders {
 
 impl Orders {
     fn read() -> Self {
-        let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
-        let kills = number("AADSTREAM_CHAOS_KILLS").unwrap_or(5);
+        let kills = number_of("AADSTREAM_CHAOS_KILLS").unwrap_or(5);
         Self {
-            seed: number("AADSTREAM_CHAOS_SEED").unwrap_or(1),
+            seed: number_of("AADSTREAM_CHAOS_SEED").unwrap_or(1),
             kills: usize::try_from(kills).expect("few kills"),
-            seconds: usize::try_from(number("AADSTREAM_CHAOS_SECONDS").unwrap_or(7 * kills)).expect("few"),
+            seconds: usize::try_from(number_of("AADSTREAM_CHAOS_SECONDS").unwrap_or(7 * kills)).expect("few"),
         }
     }
 }
@@ -69,6 +67,7 @@ struct Run<'a> {
     delivery: &'static str,
     topics: Topics,
     fleet: [Option<Service>; INSTANCES],
+    clocks: [Clock; INSTANCES],
     stopped: Option<usize>,
     is_away: bool,
     exposed: Vec<Exposed>,
@@ -97,6 +96,7 @@ impl<'a> Run<'a> {
             delivery,
             topics,
             fleet: [const { None }; INSTANCES],
+            clocks: std::array::from_fn(|_| Clock::new()),
             stopped: None,
             is_away: false,
             exposed: Vec::new(),
@@ -142,7 +142,8 @@ impl<'a> Run<'a> {
             // Else a group of which somebody is killed every few seconds would never be whole.
             .option("session.timeout.ms", "3000")
             .set("dead_letters", "policy", "dlq")
-            .set("dead_letters", "topic", &self.topics.dead);
+            .set("dead_letters", "topic", &self.topics.dead)
+            .clock(self.rig, &self.clocks[instance]);
         let config = if self.delivery == "exactly_once" {
             config.set("forward.options", "transaction.timeout.ms", "10000")
         } else {
@@ -183,6 +184,12 @@ impl<'a> Run<'a> {
         let since = Instant::now();
         wait_until("messages flow", PATIENCE, || (since.elapsed() >= step.after).then_some(()));
         self.watch_over();
+        if let Fault::Clock(instance, hours) = step.fault {
+            // No fault that explains copies.
+            self.clocks[instance].set(hours * 3600);
+            self.note("clocks set");
+            return;
+        }
         let from = self.brokers[0].committed(&self.topics.input, &self.topics.input);
         let to = self.brokers[0].ends(&self.topics.input);
         let exposed = Exposed { from, to };
@@ -227,7 +234,7 @@ impl<'a> Run<'a> {
                 self.slow(broker, time);
                 self.note("brokers slowed");
             }
-            Fault::Slow(..) => {}
+            Fault::Slow(..) | Fault::Clock(..) => {}
             Fault::OutputAway => {
                 self.brokers[0].configure_topic(&self.topics.output, &[EVENT_LIMIT, AWAY]);
                 self.is_away = true;
@@ -271,6 +278,8 @@ impl<'a> Run<'a> {
             self.brokers[broker].start();
         }
         self.bring_back();
+        // Topics take nothing from far ahead; what was set back may stay so.
+        self.clocks.iter().for_each(Clock::be_no_further);
         for instance in 0..INSTANCES {
             if self.fleet[instance].is_none() {
                 self.join(instance);
@@ -334,28 +343,14 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Sends so many messages; what must come of them. Each goes to a partition by the seed, in order: its offset is known.
+/// Sends so many messages; what must come of them.
 fn feed(broker: &Broker, topic: &str, seed: u64, count: usize) -> Books {
-    const TICK: Duration = Duration::from_millis(20);
-    let producer = broker.producer("lz4");
-    let (mut corpus, mut random) = (Corpus::new(seed), Random::new(!seed));
-    let (mut books, mut ends) = (Books::default(), [0; PARTITIONS]);
-    let (_running, stopped) = mpsc::channel::<()>();
-    let since = Instant::now();
-    for sent in 0..count {
-        let (message, truth) = corpus.next();
-        let partition = random.below(PARTITIONS);
-        let number = i32::try_from(partition).expect("few");
-        books.expect((number, ends[partition]), &truth);
-        ends[partition] += 1;
-        send(&producer, topic, [message.in_partition(number)]);
-        let due = since
-            + Duration::from_micros(1_000_000 / MESSAGES_PER_SECOND as u64)
-                * u32::try_from(sent).expect("few");
-        if due > Instant::now() + TICK {
-            let _ = stopped.recv_timeout(TICK);
-        }
+    let mut corpus = Corpus::new(seed);
+    let mut feeder = Feeder::new(broker, topic, seed, PARTITIONS);
+    for _ in 0..count {
+        let (message, truth) = corpus.next(&Scene::now());
+        feeder.send(message, &truth);
+        feeder.keep_pace(MESSAGES_PER_SECOND);
     }
-    producer.flush(DRAIN).expect("everything is delivered");
-    books
+    feeder.finish()
 }

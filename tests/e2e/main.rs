@@ -10,6 +10,7 @@ mod audit;
 #[path = "../it/canaries.rs"]
 mod canaries;
 mod chaos;
+mod clock;
 mod consumer;
 mod forward;
 mod messages;
@@ -19,6 +20,7 @@ mod privacy;
 #[allow(dead_code, reason = "each of two test programs uses a part of it")]
 mod proxy;
 mod security;
+mod soak;
 mod support;
 mod watch;
 

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use crate::support::{Message, now_ms};
 
 const TENANT: &str = "8b2c1f1e-0c7e-4a55-9d7f-2f7f5e1c0a11";
-const APP: &str = "5f0d3f4a-6c1b-4f0e-8a55-1b7c2d9e3f40";
+pub const APP: &str = "5f0d3f4a-6c1b-4f0e-8a55-1b7c2d9e3f40";
+
+pub const DATASET: &str = "cfafbeb1-8037-4d0c-896e-a46fb27ff229";
 
 /// The `{"records":[…]}` batch of diagnostic settings.
 pub fn batch(records: &[Value]) -> Message {
@@ -14,7 +16,11 @@ pub fn batch(records: &[Value]) -> Message {
 
 /// One sign-in of the camelCase shape; `code` 0 is a success.
 pub fn sign_in(category: &str, code: u32) -> Value {
-    let time = rfc3339(now_ms());
+    sign_in_at(now_ms(), category, APP, code)
+}
+
+pub fn sign_in_at(time_ms: i64, category: &str, app: &str, code: u32) -> Value {
+    let time = rfc3339(time_ms);
     json!({
         "time": time,
         "resourceId": format!("/tenants/{TENANT}/providers/Microsoft.aadiam"),
@@ -26,7 +32,7 @@ pub fn sign_in(category: &str, code: u32) -> Value {
         "properties": {
             "id": format!("{:032x}", u128::from(next())),
             "createdDateTime": time,
-            "appId": APP,
+            "appId": app,
             "status": { "errorCode": code },
         },
     })
@@ -34,7 +40,10 @@ pub fn sign_in(category: &str, code: u32) -> Value {
 
 /// A failed refresh of the history API, wrapped with its dataset; the code stands three layers of JSON deep.
 pub fn refresh(code: u32) -> Message {
-    let ended = now_ms();
+    refresh_at(now_ms(), DATASET, code)
+}
+
+pub fn refresh_at(ended: i64, dataset: &str, code: u32) -> Message {
     let underlying = format!(
         "AADSTS{code}: The provided grant has expired.\r\nTrace ID: 1\r\nTimestamp: 2026-11-24 05:06:04Z"
     );
@@ -50,7 +59,7 @@ pub fn refresh(code: u32) -> Message {
     let request = format!("00000000-0000-4000-8000-{id:012x}");
     let body = json!({
         "workspaceId": "3d2c6c5e-2a61-4a0c-a1d5-7b8f2e9d0c11",
-        "datasetId": "cfafbeb1-8037-4d0c-896e-a46fb27ff229",
+        "datasetId": dataset,
         "refreshes": [{
             "requestId": request,
             "id": id,

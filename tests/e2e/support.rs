@@ -26,6 +26,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 use tempfile::TempDir;
 
+use crate::clock::Clock;
+
 /// Long enough for a group to form on a busy machine of two cores; a test that waits so long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -37,6 +39,8 @@ pub struct Rig {
     pub binary: PathBuf,
     work: PathBuf,
     kafka: Option<PathBuf>,
+    /// `clock.c` as a library.
+    clock: PathBuf,
 }
 
 impl Rig {
@@ -61,7 +65,7 @@ impl Rig {
             std::env::vars_os().find(|(name, _)| name.to_string_lossy().starts_with(AUTHORITIES));
         assert_eq!(told_before, None, "tests/run clears it");
         let kafka = std::env::var("AADSTREAM_E2E_KAFKA").ok().map(PathBuf::from);
-        Some(Self { work, kafka, binary: told("AADSTREAM_BIN") })
+        Some(Self { work, kafka, binary: told("AADSTREAM_BIN"), clock: told("AADSTREAM_E2E_CLOCK") })
     }
 
     /// The broker that all tests share. A test that stops or freezes its broker takes [`Broker::prepare`].
@@ -73,6 +77,11 @@ impl Rig {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         self.work.join("logs").join(format!("{name}-{}.log", NEXT.fetch_add(1, Ordering::Relaxed)))
     }
+}
+
+/// A number that `tests/chaos` or `tests/soak` tells.
+pub fn number_of(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
 /// A path that `tests/run` tells.
@@ -389,12 +398,21 @@ impl Broker {
             assignment.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
         }
         consumer.assign(&assignment).expect("partitions are assigned");
-        let mut ended = BTreeSet::new();
+        let (mut ended, mut read) = (BTreeSet::new(), 0);
         while ended.len() < assignment.count() {
-            match consumer.poll(PATIENCE).expect("a message comes, or the end") {
-                Ok(message) => take(Record::of(&message)),
-                Err(KafkaError::PartitionEOF(partition)) => drop(ended.insert(partition)),
-                Err(error) => panic!("cannot read {topic}: {error}"),
+            // Brokers that have just come back may move leaders meanwhile.
+            match consumer.poll(3 * PATIENCE) {
+                Some(Ok(message)) => {
+                    read += 1;
+                    take(Record::of(&message));
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => drop(ended.insert(partition)),
+                Some(Err(error)) => panic!("cannot read {topic}: {error}"),
+                None => panic!(
+                    "{topic} stands still after {read} messages, at the end of {ended:?}: {:?} of {:?}",
+                    consumer.position(),
+                    self.watermarks(topic)
+                ),
             }
         }
     }
@@ -603,6 +621,19 @@ impl Config {
         self
     }
 
+    /// The process has this wall clock.
+    pub fn clock(self, rig: &Rig, clock: &Clock) -> Self {
+        let name = |path: &Path| path.to_str().expect("a path of letters").to_owned();
+        self.env("LD_PRELOAD", &name(&rig.clock)).env("AADSTREAM_TEST_CLOCK", &name(clock.path()))
+    }
+
+    /// Its file in this folder.
+    fn write(&self, dir: &TempDir) -> PathBuf {
+        let file = dir.path().join("aadstream.toml");
+        fs::write(&file, self.to_toml()).expect("the configuration is written");
+        file
+    }
+
     fn to_toml(&self) -> String {
         let mut toml = String::new();
         for (head, keys) in &self.tables {
@@ -626,8 +657,7 @@ pub fn audit(rig: &Rig, config: &Config) -> (Option<i32>, serde_json::Value) {
 /// The same in a format; the report as it is printed, or what it says instead.
 pub fn audit_as(rig: &Rig, config: &Config, format: &str) -> (Option<i32>, String) {
     let dir = TempDir::new().expect("a temporary folder");
-    let file = dir.path().join("aadstream.toml");
-    fs::write(&file, config.to_toml()).expect("the configuration is written");
+    let file = config.write(&dir);
     let mut command = Command::new(&rig.binary);
     command.args(["audit", "--format", format, "-c"]).arg(&file).stdin(Stdio::null());
     let output = command.output().expect("the binary runs");
@@ -640,7 +670,7 @@ pub struct Service {
     child: Child,
     address: String,
     log: PathBuf,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Service {
@@ -648,9 +678,7 @@ impl Service {
     pub fn spawn(rig: &Rig, config: &Config) -> Self {
         let dir = TempDir::new().expect("a temporary folder");
         let address = format!("127.0.0.1:{}", free_port());
-        let file = dir.path().join("aadstream.toml");
-        let config = config.clone().set("web", "listen", &address);
-        fs::write(&file, config.to_toml()).expect("the configuration is written");
+        let file = config.clone().set("web", "listen", &address).write(&dir);
         let log = rig.log_file(thread::current().name().unwrap_or("aadstream"));
         let output = File::create(&log).expect("a log file");
         // The signal of a file that grows too long is ignored, as it is for whoever writes to a full disk.
@@ -668,7 +696,17 @@ impl Service {
             .stderr(output)
             .spawn()
             .unwrap_or_else(|error| panic!("cannot run {}: {error}", rig.binary.display()));
-        Self { child, address, log, _dir: dir }
+        Self { child, address, log, dir }
+    }
+
+    /// Its configuration is this from now on, once it reads it anew.
+    pub fn configure(&self, config: &Config) {
+        config.clone().set("web", "listen", &self.address).write(&self.dir);
+    }
+
+    /// SIGHUP: it reads rules and severities anew.
+    pub fn hang_up(&self) {
+        signal(self.pid(), "HUP");
     }
 
     /// Starts it and waits until it is ready.
@@ -799,6 +837,11 @@ impl Metrics {
             text.parse::<u64>().unwrap_or_else(|_| panic!("{metric} is no whole number: {text}"))
         };
         self.matching(metric, labels).map(value).sum()
+    }
+
+    /// How many there are.
+    pub fn series(&self) -> usize {
+        self.samples.len()
     }
 
     /// Whether there is a series with these labels.

@@ -111,6 +111,9 @@ impl Desk {
             Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition) => {
                 "the topic does not exist; create it".to_owned()
             }
+            Some(RDKafkaErrorCode::InvalidTimestamp) => "its time is further from that of the broker than the topic \
+                                                         allows (message.timestamp.after.max.ms); look at the clocks"
+                .to_owned(),
             Some(code) => code.to_string(),
             None => error.to_string(),
         };
@@ -169,6 +172,10 @@ impl Desk {
             slot.lock().expect("no code panics while it holds this lock").clone()
         };
         self.failed().or_else(|| self.trouble.iter().find_map(trouble))
+    }
+
+    pub fn is_token_due(&self) -> bool {
+        self.client_log.is_token_due()
     }
 
     /// Why the brokers will not have us, if none ever did.

@@ -4,8 +4,8 @@ use aadstream::demo::random::Random;
 use serde_json::{Value, json};
 
 use crate::forward::long_names;
-use crate::messages::{activity_run, refresh, sign_in, text};
-use crate::support::Message;
+use crate::messages::{APP, DATASET, activity_run, refresh_at, sign_in_at, text};
+use crate::support::{Message, now_ms};
 
 /// What must come of one message: written down when it is made, not found out by the program.
 #[derive(Debug, Default)]
@@ -14,6 +14,23 @@ pub struct Truth {
     pub events: Vec<u32>,
     /// Index, `None` for a message as a whole, and reason of every dead letter.
     pub letters: Vec<(Option<u32>, &'static str)>,
+}
+
+/// When and where a message happens.
+#[derive(Clone, Debug)]
+pub struct Scene {
+    pub time_ms: i64,
+    pub app: String,
+    pub dataset: String,
+    /// Why sign-ins fail.
+    pub code: u32,
+}
+
+impl Scene {
+    /// The same app and dataset, now.
+    pub fn now() -> Self {
+        Self { time_ms: now_ms(), app: APP.to_owned(), dataset: DATASET.to_owned(), code: 50_126 }
+    }
 }
 
 /// Bytes above `[input] max_message_bytes`: few, for the sake of the brokers.
@@ -41,7 +58,7 @@ impl Corpus {
         Self { random: Random::new(seed), made: 0 }
     }
 
-    pub fn next(&mut self) -> (Message, Truth) {
+    pub fn next(&mut self, scene: &Scene) -> (Message, Truth) {
         self.made += 1;
         match self.made % HUGE_EVERY {
             100 => return whole(vec![b'{'; HUGE], "too_large"),
@@ -52,19 +69,19 @@ impl Corpus {
             return (long_names(self.made.try_into().expect("few messages")), event());
         }
         match self.random.below(100) {
-            0..50 => self.clean(),
-            50..60 => (refresh(50_173), event()),
+            0..50 => self.clean(scene),
+            50..60 => (refresh_at(scene.time_ms, &scene.dataset, 50_173), event()),
             60..66 => (text(700_016), event()),
             66..72 => (crate::messages::batch(&[activity_run(7_000_215)]), event()),
-            72..90 => self.poisoned(),
+            72..90 => self.poisoned(scene),
             _ => self.poison(),
         }
     }
 
     /// Sign-ins without a fault; some compressed.
-    fn clean(&mut self) -> (Message, Truth) {
+    fn clean(&mut self, scene: &Scene) -> (Message, Truth) {
         let pieces = (0..=self.random.below(4)).map(|_| self.sign_in()).collect();
-        let (bytes, truth) = framed(pieces, true);
+        let (bytes, truth) = framed(pieces, true, scene);
         let bytes = if self.random.percent(10) { gzip(&bytes) } else { bytes };
         (Message::new(bytes), truth)
     }
@@ -74,13 +91,13 @@ impl Corpus {
     }
 
     /// A broken piece in front of, between or behind good ones, in an array or in lines.
-    fn poisoned(&mut self) -> (Message, Truth) {
+    fn poisoned(&mut self, scene: &Scene) -> (Message, Truth) {
         let neighbours = 1 + self.random.below(3);
         let mut pieces: Vec<Piece> = (0..neighbours).map(|_| self.sign_in()).collect();
         let is_array = self.random.percent(60);
         let at = self.random.below(neighbours + 1);
         pieces.insert(at, self.broken_piece(is_array));
-        let (bytes, truth) = framed(pieces, is_array);
+        let (bytes, truth) = framed(pieces, is_array, scene);
         (Message::new(bytes), truth)
     }
 
@@ -134,16 +151,16 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// The pieces as one message, and what comes of each by its position.
-fn framed(pieces: Vec<Piece>, is_array: bool) -> (Vec<u8>, Truth) {
+fn framed(pieces: Vec<Piece>, is_array: bool, scene: &Scene) -> (Vec<u8>, Truth) {
     let mut truth = Truth::default();
     let mut parts: Vec<Vec<u8>> = Vec::new();
     for (index, piece) in (0..).zip(pieces) {
-        let good = |code| json_bytes(&sign_in("SignInLogs", code));
+        let good = |code| json_bytes(&sign_in_at(scene.time_ms, "SignInLogs", &scene.app, code));
         match piece {
             Piece::Success => parts.push(good(0)),
             Piece::Failure => {
                 truth.events.push(index);
-                parts.push(good(50_126));
+                parts.push(good(scene.code));
             }
             Piece::Poison(bytes, reason, is_spelled) => {
                 truth.letters.push((Some(index), reason));

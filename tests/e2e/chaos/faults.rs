@@ -25,6 +25,9 @@ pub enum Fault {
     OutputAway,
     /// Messages that nobody has read are deleted from the last partition.
     DeleteRecords,
+    /// The instance's wall clock jumps to so many hours ahead of that of the machine, or behind. It keeps that over
+    /// restarts until it jumps again.
+    Clock(usize, i64),
 }
 
 /// A fault, and how long messages flow in peace before it.
@@ -34,12 +37,17 @@ pub struct Step {
     pub fault: Fault,
 }
 
-/// So many kills with other faults between them, each kind at least once where there is room.
+/// So many kills with other faults between them, each kind at least once where there is room, and a clock that jumps in
+/// front of every other kill: forward, back, or to the time of the machine.
 pub fn plan(seed: u64, kills: usize) -> Vec<Step> {
     let mut random = Random::new(seed);
     let mut others = Vec::new();
     let mut steps = Vec::new();
-    for _ in 0..kills {
+    let mut clocks = Random::new(seed.wrapping_add(1));
+    for kill in 0..kills {
+        if kill % 2 == 0 {
+            steps.push(Step { after: Duration::ZERO, fault: jump(&mut clocks) });
+        }
         let mut faults = vec![Fault::Kill(random.below(INSTANCES))];
         if others.is_empty() {
             others = round(&mut random);
@@ -71,4 +79,9 @@ fn round(random: &mut Random) -> Vec<Fault> {
         faults.swap(last, random.below(last + 1));
     }
     faults
+}
+
+fn jump(random: &mut Random) -> Fault {
+    let (instance, hours) = (random.below(INSTANCES), 1 + (random.number() % 72).cast_signed());
+    Fault::Clock(instance, [hours, -hours, -hours, 0][random.below(4)])
 }
