@@ -204,6 +204,9 @@ impl Metrics {
         for reason in ["stalled", "files"] {
             families.consumer_rebuilds.declare(&|key| _ = key.own(reason));
         }
+        for reason in ["failed", "files"] {
+            families.producer_rebuilds.declare(&|key| _ = key.own(reason));
+        }
         for kind in ["assign", "revoke", "lost"] {
             families.rebalances.declare(&|key| _ = key.own(kind));
         }
@@ -275,6 +278,10 @@ impl Metrics {
 
     pub fn consumer_rebuild(&self, reason: &'static str) {
         self.families.consumer_rebuilds.add(|key| _ = key.own(reason), 1);
+    }
+
+    pub fn producer_rebuild(&self, reason: &'static str) {
+        self.families.producer_rebuilds.add(|key| _ = key.own(reason), 1);
     }
 
     pub fn in_flight_bytes(&self, bytes: u64) {

@@ -1,5 +1,5 @@
 //! Reads the rules anew while the service runs: when they change, on SIGHUP, and on request over HTTP. Where keys and
-//! certificates of the consumer change, another consumer takes its place.
+//! certificates change, another consumer or producer takes the place of the one that read them.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-use crate::config::Settings;
+use crate::config::{Settings, kafka, producer};
 use crate::look::{Looks, Watch};
 use crate::service::Service;
 use crate::web::Reload;
@@ -34,14 +34,16 @@ struct Files {
     /// `[rules] dir` as it was last read.
     dir: Option<PathBuf>,
     rules: Watch,
-    client: Watch,
+    consumer: Watch,
+    producer: Watch,
 }
 
 impl Reloader {
     pub fn new(path: Option<PathBuf>, settings: Settings, service: Arc<Service>) -> Self {
         let mut files = Files { dir: settings.rules.dir.clone(), ..Files::default() };
         files.rules.note(rule_looks(path.as_deref(), files.dir.as_deref()));
-        files.client.note(Looks::of(settings.client_files()));
+        files.consumer.note(Looks::of(settings.consumer_files()));
+        files.producer.note(Looks::of(settings.producer_files()));
         Self { path, settings, service, files: Mutex::new(files) }
     }
 
@@ -57,21 +59,22 @@ impl Reloader {
             // The log has told what came of it.
             let _ = self.read(&mut files);
         }
-        let now = Looks::of(self.settings.client_files());
-        if files.client.is_due(now.clone()) {
-            files.client.note(now);
-            self.renew();
+        let now = Looks::of(self.settings.consumer_files());
+        if files.consumer.is_due(now.clone()) {
+            files.consumer.note(now);
+            match kafka::check(&self.settings) {
+                Ok(_) => self.service.renew_consumer(),
+                Err(problem) => error!("the consumer in place stays: {problem}"),
+            }
         }
-    }
-
-    /// Another consumer logs in with what the files hold now.
-    fn renew(&self) {
-        if let Err(problem) = crate::config::kafka::check(&self.settings) {
-            return error!("the consumer in place stays: {problem}");
-        }
-        self.service.renew();
-        if self.settings.produces() {
-            warn!("what [forward] and [dead_letters] log in with may have changed too; that needs a restart");
+        let now = Looks::of(self.settings.producer_files());
+        if files.producer.is_due(now.clone()) {
+            files.producer.note(now);
+            match producer::check(&self.settings) {
+                Ok(_) if self.settings.produces() => self.service.renew_producer(),
+                Ok(_) => {}
+                Err(problem) => error!("the producer in place stays: {problem}"),
+            }
         }
     }
 

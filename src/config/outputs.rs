@@ -186,11 +186,14 @@ impl Settings {
     /// its predecessor left open. Others get a new one at each start: what keeps instances apart is not this name but the
     /// generation of the consumer group, which goes along with the offsets (KIP-447).
     pub fn transactional_id(&self) -> String {
-        let group = &self.kafka.group_id;
         match &self.kafka.group_instance_id {
-            Some(instance) => format!("aadstream/{group}/{instance}"),
-            None => format!("aadstream/{group}/{:016x}", RandomState::new().hash_one(group)),
+            Some(instance) => self.transactional_id_of(instance),
+            None => self.transactional_id_of(&format!("{:016x}", RandomState::new().hash_one("instance"))),
         }
+    }
+
+    pub(super) fn transactional_id_of(&self, instance: &str) -> String {
+        format!("aadstream/{}/{instance}", self.kafka.group_id)
     }
 
     /// Outputs that somebody set up and that get nothing.

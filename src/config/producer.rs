@@ -1,6 +1,7 @@
 //! What librdkafka is told where it writes: the connection of the consumer or its own, our options, the operator's.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
@@ -77,10 +78,19 @@ pub fn producer_config(settings: &Settings) -> Option<ClientConfig> {
         config.set(option, value);
     }
     for (option, value) in &settings.forward.options {
-        config.set(option, value.expose());
+        config.set(option, value.current());
     }
     config.set_log_level(log_level(settings));
     Some(config)
+}
+
+/// What to do about brokers that allow no transaction to be open for so long.
+pub fn too_long(timeout: Duration) -> String {
+    format!(
+        "the brokers allow no transaction.timeout.ms of {}: set a smaller one in [forward.options], or a larger \
+         transaction.max.timeout.ms on the brokers",
+        timeout.as_millis()
+    )
 }
 
 /// What aadstream sets by itself, or takes from the consumer.
@@ -164,13 +174,18 @@ pub fn reader_config(settings: &Settings) -> ClientConfig {
 
 /// Builds the producer without a broker to talk to, and gives what librdkafka warns of.
 pub fn check(settings: &Settings) -> Result<Vec<String>, String> {
+    for value in settings.forward.options.values() {
+        if let OptionValue::Secret(secret) = value {
+            secret.current()?;
+        }
+    }
     let Some(mut config) = producer_config(settings) else { return Ok(Vec::new()) };
     config.remove("bootstrap.servers").remove("debug");
     config.set_log_level(rdkafka::config::RDKafkaLogLevel::Warning);
     let log = ClientLog::default();
     match config.create_with_context::<ClientLog, BaseProducer<ClientLog>>(log.clone()) {
         Ok(producer) => {
-            producer.poll(std::time::Duration::ZERO);
+            producer.poll(Duration::ZERO);
             let mut warnings = log.warnings();
             // Taken away above, so that nobody connects.
             warnings.retain(|warning| !warning.contains("bootstrap.servers"));

@@ -315,6 +315,18 @@ fn a_producer_that_fails_for_good_ends_the_service() {
 }
 
 #[test]
+fn a_producer_that_lost_count_is_followed_by_another_one() {
+    let rig = Rig::new(&[("FORWARD__TOPIC", "out")]);
+    rig.cluster.create_topic("out", 1, 1).unwrap();
+    rig.produce(&[Some(b"AADSTS700016: no app".as_slice()); 3]);
+    let lost = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+    rig.cluster.request_errors(RDKafkaApiKey::Produce, &[lost]);
+    let text = rig.run(|_, text| text.contains("aadstream_events_forwarded_total{topic=\"out\"} 3"));
+    assert!(text.contains("aadstream_producer_rebuilds_total{reason=\"failed\"} 1"), "{text}");
+    assert_eq!(rig.read("out").len(), 3);
+}
+
+#[test]
 fn what_scan_prints_is_what_the_schema_says() {
     let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/messages.jsonl");
     let folder = tempfile::tempdir().unwrap();
