@@ -39,12 +39,13 @@ use table::{Rows, Table};
 const FIX_BYTES: usize = 160;
 
 /// Why an event or a dead letter was not delivered.
-pub const FORWARD_FAILURES: [&str; 9] = [
+pub const FORWARD_FAILURES: [&str; 10] = [
     "too_large",
     "refused",
     "unknown_topic",
     "not_authorized",
     "unavailable",
+    "timed_out",
     "queue_full",
     "file",
     "fatal",

@@ -182,6 +182,11 @@ impl Settings {
         set.and_then(|value| value.parse().ok()).map_or(DEFAULT, Duration::from_millis)
     }
 
+    /// How long a letter is tried; in a transaction it fails, and takes that along, before the brokers give it up.
+    pub fn letter_timeout(&self) -> Option<Duration> {
+        self.is_transactional().then(|| self.transaction_timeout() / 2)
+    }
+
     /// The producer's name in its transactions. A static member has one that survives a restart, which ends at once what
     /// its predecessor left open. Others get a new one at each start: what keeps instances apart is not this name but the
     /// generation of the consumer group, which goes along with the offsets (KIP-447).

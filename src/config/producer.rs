@@ -115,9 +115,7 @@ pub(super) fn own_options(settings: &Settings) -> BTreeMap<String, String> {
     set("enable.idempotence", "true");
     // An outage may last; what is not delivered is not committed.
     set("message.timeout.ms", "0");
-    if settings.is_transactional() {
-        // A letter that is tried for longer than this fails, and takes its transaction along before the brokers do.
-        let patience = settings.transaction_timeout() / 2;
+    if let Some(patience) = settings.letter_timeout() {
         set("message.timeout.ms", &patience.as_millis().to_string());
         set("transaction.timeout.ms", &settings.transaction_timeout().as_millis().to_string());
     }

@@ -170,7 +170,14 @@ fn an_output_too_slow_for_its_transactions_gets_smaller_ones() {
     let service = Service::start(rig, &config);
     // Beside other tests it is slow indeed.
     broker.wait_committed_for(&input, &input, 3 * PATIENCE);
-    assert!(service.metrics().count("aadstream_commit_failures_total", &[]) > 0, "it was too slow");
+    let metrics = service.metrics();
+    assert!(metrics.count("aadstream_commit_failures_total", &[]) > 0, "it was too slow");
+    assert!(metrics.count("aadstream_forward_failures_total", &[("reason", "timed_out")]) > 0);
+    assert!(
+        !service.complaints_about("no acknowledgement came within 0.75 s").is_empty(),
+        "{}",
+        service.log()
+    );
     assert_all_once(&broker, &expected(&broker, &input, &[0]), &output);
 }
 

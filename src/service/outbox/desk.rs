@@ -59,6 +59,8 @@ pub struct Desk {
     pub dead_topic: Option<String>,
     /// How the producer is known in its transactions.
     pub naming: Option<Naming>,
+    /// How long a letter is tried, where that has an end.
+    letter_timeout: Option<Duration>,
     client_log: ClientLog,
     has_connected: AtomicBool,
     /// What stands in the way of events, and of dead letters; gone when one arrives.
@@ -86,6 +88,7 @@ impl Desk {
             event_topic,
             dead_topic,
             naming: settings.is_transactional().then(|| Naming::of(settings)),
+            letter_timeout: settings.letter_timeout(),
             client_log: ClientLog::new(settings.output_oauth()),
             has_connected: AtomicBool::new(false),
             trouble: Default::default(),
@@ -134,6 +137,14 @@ impl Desk {
             Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition) => {
                 "the topic does not exist; create it".to_owned()
             }
+            Some(RDKafkaErrorCode::MessageTimedOut) => match self.letter_timeout {
+                Some(waited) => format!(
+                    "no acknowledgement came within {} s; look whether the brokers that lead it and its replicas are slow or \
+                     away, or set a longer transaction.timeout.ms in [forward.options], of which this is half",
+                    waited.as_secs_f64()
+                ),
+                None => "no acknowledgement came in time".to_owned(),
+            },
             Some(code) => code.to_string(),
             None => error.to_string(),
         };
@@ -243,6 +254,9 @@ pub fn verdict(error: &KafkaError) -> (Verdict, &'static str) {
             | RDKafkaErrorCode::ClusterAuthorizationFailed
             | RDKafkaErrorCode::Authentication,
         ) => (Verdict::Later, "not_authorized"),
+        Some(RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::RequestTimedOut) => {
+            (Verdict::Later, "timed_out")
+        }
         Some(RDKafkaErrorCode::QueueFull) => (Verdict::Later, "queue_full"),
         _ => (Verdict::Later, "other"),
     }
