@@ -109,6 +109,15 @@ impl Found<'_> {
     }
 }
 
+/// Longer words are no ids; Entra's and Power BI's have 36 letters at most.
+const ID_BYTES: usize = 64;
+
+/// Whether this can be an id: one word of letters, digits, `-` and `_`. What stands in the place of one may name a person.
+pub fn is_id(text: &str) -> bool {
+    (1..=ID_BYTES).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+}
+
 /// Reads pieces with a catalogue at hand.
 #[derive(Clone, Copy)]
 pub struct Reader<'c> {

@@ -87,8 +87,15 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         "TimeGenerated [UTC],ResultType,ResultDescription,UserPrincipalName,IPAddress,Status,DeviceDetail,CorrelationId,AppId,Type\n\
          2026-11-20T03:14:50Z,50053,AADSTS50053: {TEXT},c4nary-upn@contoso.example,2001:db8::c4a2,\"{{\"\"errorCode\"\":50053,\"\"failureReason\"\":\"\"c4nary\"\"}}\",\"{{\"\"deviceId\"\":\"\"dead0000-cafe-3\"\"}}\",c4nary-correlation,66666666-0000-4000-8000-000000000006,SigninLogs\n"
     );
-    // A name of an error that is none.
+    // A name of an error that is none, and ids that are none.
+    let person = "c4nary@contoso.example";
     let odd = [
+        json!({"category": "SignInLogs", "resultType": "50126", "tenantId": person, "properties": {
+            "appId": "C4nary Person", "servicePrincipalId": person, "servicePrincipalCredentialKeyId": person}}),
+        json!({"category": "SignInLogs", "resultType": "50126", "resourceId": "/tenants/c4nary@contoso.example/providers"}),
+        json!({"workspaceId": "C4nary's workspace", "datasetId": person, "refreshes": [{"refreshType": "Scheduled",
+            "requestId": person, "id": person, "status": "Failed",
+            "serviceExceptionJson": json!({"errorCode": "x", "errorDescription": "AADSTS50173"}).to_string()}]}),
         json!({"category": "SignInLogs", "resultType": "50126", "properties": {"error": {"code": "c4nary@contoso.example"}}}),
         json!({"refreshType": "Scheduled", "status": "Failed", "serviceExceptionJson": json!({"errorCode": "C4nary was here"}).to_string()}),
     ];
