@@ -67,6 +67,24 @@ pub fn check_connection(settings: &Settings) -> Result<Vec<String>, Vec<String>>
     if wrong.is_empty() { Ok(found) } else { Err(wrong) }
 }
 
+/// Whether the brokers of input and output answer and take us; the error says which do not.
+pub fn reach(settings: &Settings) -> Result<(), String> {
+    let limit = settings.kafka.startup_timeout;
+    let reach = |config, brokers: &str, oauth: Option<&OAuth>| {
+        let answer = fetch(config, brokers, oauth, limit);
+        answer.map(drop).map_err(|reason| format!("cannot connect to {brokers}: {reason}"))
+    };
+    let mut config = client_config(settings);
+    // Only a question is asked: this client must be no member of the group.
+    config.remove("group.id").remove("group.instance.id");
+    reach(config, &settings.kafka.brokers, settings.kafka.oauth.as_ref())?;
+    if settings.forward.brokers.is_empty() {
+        return Ok(());
+    }
+    let Some(config) = producer_config(settings) else { return Ok(()) };
+    reach(config, settings.output_brokers(), settings.output_oauth())
+}
+
 /// Begins transactions under a name of its own, which disturbs nobody: brokers check what is asked for only then.
 fn begin_transactions(settings: &Settings, limit: Duration) -> Result<String, String> {
     let id = settings.transactional_id_of("check");

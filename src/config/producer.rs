@@ -8,7 +8,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::BaseProducer;
 
 use super::client_log::ClientLog;
-use super::kafka::{client_config, log_level, plain};
+use super::kafka::{canonical, client_config, log_level, plain};
 use super::oauth::OAuth;
 use super::{Destination, OptionValue, Profile, Settings};
 
@@ -78,7 +78,7 @@ pub fn producer_config(settings: &Settings) -> Option<ClientConfig> {
         config.set(option, value);
     }
     for (option, value) in &settings.forward.options {
-        config.set(option, value.current());
+        config.set(canonical(option), value.current());
     }
     config.set_log_level(log_level(settings));
     Some(config)
@@ -160,7 +160,7 @@ pub fn reader_config(settings: &Settings) -> ClientConfig {
     let mut config = ClientConfig::new();
     let mut options = own_options(settings);
     let given = settings.forward.options.iter();
-    options.extend(given.map(|(option, value)| (option.clone(), value.expose().to_owned())));
+    options.extend(given.map(|(option, value)| (canonical(option).to_owned(), value.expose().to_owned())));
     options.retain(|option, _| CONNECTION.iter().any(|start| option.starts_with(start)));
     for (option, value) in options {
         config.set(option, value);
@@ -256,6 +256,9 @@ mod tests {
         let other = ("AADSTREAM_FORWARD__BROKERS", "other:9092");
         assert_eq!(option("sasl.password", [profile, password, other]), None);
         assert_eq!(option("bootstrap.servers", [other]).unwrap(), "other:9092");
+        let mechanism = ("AADSTREAM_FORWARD__OPTIONS__SASL_MECHANISM", "SCRAM-SHA-512");
+        assert_eq!(option("sasl.mechanisms", [profile, password, mechanism]).unwrap(), "SCRAM-SHA-512");
+        assert_eq!(option("sasl.mechanism", [profile, password, mechanism]), None, "one option has one name");
         let own = ("AADSTREAM_FORWARD__OPTIONS__COMPRESSION_TYPE", "zstd");
         assert_eq!(option("compression.type", [own]).unwrap(), "zstd");
     }

@@ -17,6 +17,16 @@ const REBUILDS: &str = "aadstream_consumer_rebuilds_total";
 /// The broker swallows what fetching connections ask for, and closes none: the client waits for its answers for a minute.
 #[test]
 fn a_broker_that_swallows_bytes_is_read_on_within_two_periods() {
+    read_on(|config| config);
+}
+
+/// The next consumer has the name of the one that hangs, which never left the group.
+#[test]
+fn a_static_member_is_read_on_by_its_namesake() {
+    read_on(|config| config.kafka("group_instance_id", "one"));
+}
+
+fn read_on(prepare: impl Fn(Config) -> Config) {
     const PERIOD: Duration = Duration::from_secs(8);
     let Some(rig) = Rig::get() else { return };
     let (broker, topic) = (rig.broker(), unique("swallow"));
@@ -24,7 +34,7 @@ fn a_broker_that_swallows_bytes_is_read_on_within_two_periods() {
     let proxy = Proxy::start(&broker.plain);
     let config = Config::new(&proxy.addresses(), &topic)
         .kafka_raw("stall_timeout_seconds", &PERIOD.as_secs().to_string());
-    let mut service = Service::start(rig, &config);
+    let mut service = Service::start(rig, &prepare(config));
     let stream = broker.trickle(&topic, 20, failure(50_126));
     service.wait_count(PROCESSED, &[("topic", &topic)], 1000);
 
