@@ -144,7 +144,8 @@ impl Outbox {
         let mut record = BaseRecord::with_opaque_to(topic, letter).headers(paper.headers);
         record.key = paper.key.as_deref();
         record.payload = paper.body.as_deref();
-        if let Err((error, record)) = self.producers().with(is_alone, |producer| producer.send(record)) {
+        if let Some((error, record)) = self.producers().with(is_alone, |producer| producer.send(record).err())
+        {
             let own = |bytes: Option<&[u8]>| bytes.map(|bytes| bytes.to_vec().into());
             let paper = Paper {
                 key: own(record.key),

@@ -229,7 +229,7 @@ impl<'s> Teller<'s> {
             warn!(reason, suppressed, "transaction aborted; its messages are read again");
         }
         self.desk.metrics.commit_failure();
-        self.insist("cannot abort a transaction", |producer, timeout| producer.abort_transaction(timeout))?;
+        self.insist("cannot abort a transaction", Producer::abort_transaction)?;
         self.wait_until_returned()?;
         self.transaction.aborted(Committed::Known);
         Ok(())

@@ -2,6 +2,7 @@
 //! does not come again.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::forward::{FORWARDED, assert_all_once, expected};
@@ -83,7 +84,8 @@ fn a_frozen_broker_is_no_stall() {
 }
 
 /// What logs in with a password in this file.
-fn with_password(config: Config, table: &str, path: &std::path::Path) -> Config {
+fn with_password(config: Config, table: &str, path: &Path) -> Config {
+    let path = path.display().to_string();
     config
         .set(table, "security.protocol", "sasl_plaintext")
         .set(table, "sasl.mechanism", "SCRAM-SHA-512")
