@@ -75,6 +75,8 @@ pub struct Outcome {
     pub lost: Difference,
     /// Those that are there more than once, under the same id.
     pub doubled: Difference,
+    /// How many more there are of those than one of each.
+    pub copies: u64,
     pub unexpected: Difference,
     /// Found, of messages that are not compared.
     pub outside: u64,
@@ -217,6 +219,7 @@ impl Books {
         for (place, (first, times)) in side.repeats.iter().filter(|(_, (_, times))| *times > 0) {
             if *times > 1 {
                 outcome.doubled.add(|| name(*place));
+                outcome.copies += u64::from(*times - 1);
             }
             outcome.retold += u64::from(!elsewhere.insert(*first));
         }
@@ -232,6 +235,7 @@ impl Books {
                         outcome.retold += u64::from(is_elsewhere);
                         if times > 1 {
                             outcome.doubled.add(|| name(place));
+                            outcome.copies += u64::from(times - 1);
                         }
                     }
                 }
@@ -309,7 +313,7 @@ mod tests {
         }
         let outcome = books.outcome(Kind::Event);
         assert_eq!(names(&outcome.lost), ["t/0/10/0"]);
-        assert_eq!(names(&outcome.doubled), ["t/0/11/0"]);
+        assert_eq!((names(&outcome.doubled), outcome.copies), (vec!["t/0/11/0"], 2));
         let elsewhere = "out/0/3, of a topic that is not read";
         let stranger = "out/0/3, with no event-id of ours";
         assert_eq!(names(&outcome.unexpected), ["t/0/12/1", "t/7/12/0", elsewhere, elsewhere, stranger]);
@@ -332,6 +336,7 @@ mod tests {
         let outcome = books.outcome(Kind::Event);
         assert!(outcome.is_equal() && outcome.retold == 1, "{outcome:?}");
         books.found_event("t/1/12/0", "out/0/3");
-        assert_eq!(names(&books.outcome(Kind::Event).doubled), ["t/1/12/0"]);
+        let outcome = books.outcome(Kind::Event);
+        assert_eq!((names(&outcome.doubled), outcome.copies), (vec!["t/1/12/0"], 1));
     }
 }

@@ -213,14 +213,16 @@ pub struct AuditArgs {
 pub enum ConfigCommand {
     /// Report every problem of the configuration.
     Check {
+        /// Configuration file; without one the environment has to say everything.
         #[arg(short, long, value_name = "FILE")]
         config: Option<PathBuf>,
-        /// Also connect to the brokers and look for the topics.
+        /// Also connect to the brokers, look for the topics, and try whether transactions can begin.
         #[arg(long)]
         connect: bool,
     },
     /// Print the configuration in force, secrets masked.
     Show {
+        /// Configuration file; without one the environment has to say everything.
         #[arg(short, long, value_name = "FILE")]
         config: Option<PathBuf>,
     },

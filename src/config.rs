@@ -388,6 +388,7 @@ impl Settings {
         let mut notes = read::Notes { problems, origins: BTreeMap::new(), environment };
         let mut settings = tables::settings(table, &mut notes);
         settings.origins = notes.origins;
+        settings.join_clusters();
         let mut problems = notes.problems;
         let mut found = settings.find_output_problems();
         found.extend(settings.find_delivery_problems());

@@ -39,12 +39,13 @@ use table::{Rows, Table};
 const FIX_BYTES: usize = 160;
 
 /// Why an event or a dead letter was not delivered.
-pub const FORWARD_FAILURES: [&str; 9] = [
+pub const FORWARD_FAILURES: [&str; 10] = [
     "too_large",
     "refused",
     "unknown_topic",
     "not_authorized",
     "unavailable",
+    "timed_out",
     "queue_full",
     "file",
     "fatal",
@@ -204,6 +205,9 @@ impl Metrics {
         for reason in ["stalled", "files"] {
             families.consumer_rebuilds.declare(&|key| _ = key.own(reason));
         }
+        for reason in ["failed", "files"] {
+            families.producer_rebuilds.declare(&|key| _ = key.own(reason));
+        }
         for kind in ["assign", "revoke", "lost"] {
             families.rebalances.declare(&|key| _ = key.own(kind));
         }
@@ -275,6 +279,10 @@ impl Metrics {
 
     pub fn consumer_rebuild(&self, reason: &'static str) {
         self.families.consumer_rebuilds.add(|key| _ = key.own(reason), 1);
+    }
+
+    pub fn producer_rebuild(&self, reason: &'static str) {
+        self.families.producer_rebuilds.add(|key| _ = key.own(reason), 1);
     }
 
     pub fn in_flight_bytes(&self, bytes: u64) {

@@ -369,8 +369,9 @@ impl<'s, 'c> PollLoop<'s, 'c> {
             return Err(anyhow::anyhow!(failure));
         }
         if let Some(transaction) = &service.transaction {
-            if transaction.is_aborted() {
-                self.rewind().context("cannot go back to the committed offsets")?;
+            if let Some(offsets) = transaction.aborted_with()
+                && self.rewind(offsets).context("cannot go back to the committed offsets")?
+            {
                 transaction.rewound();
             }
         } else if now.duration_since(self.committed_at) >= COMMIT_EVERY {

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::terminal;
 use crate::audit::{Books, Difference, Kind, Outcome};
 use crate::cli::{AuditArgs, AuditEnd, AuditFormat};
-use crate::config::Settings;
+use crate::config::{Settings, connect};
 use crate::exit_code::{Exit, ExitError};
 use crate::service::audit::{End, audit};
 
@@ -20,6 +20,15 @@ pub fn run(args: &AuditArgs) -> anyhow::Result<Exit> {
         return Err(ExitError::new(Exit::BadConfig, nothing));
     }
     let catalogue = Arc::new(settings.catalogue()?);
+    for brokers in clusters(&settings) {
+        terminal::remark(&format!("aadstream: asking {brokers}"));
+    }
+    connect::reach(&settings).map_err(|problem| {
+        ExitError::new(
+            Exit::Failure,
+            format!("{problem}; nothing was compared. Correct `brokers`, or try again later"),
+        )
+    })?;
     let end = match args.to {
         AuditEnd::Committed => End::Committed,
         AuditEnd::End => End::Log,
@@ -42,6 +51,11 @@ pub fn run(args: &AuditArgs) -> anyhow::Result<Exit> {
     Ok(if is_equal { Exit::Done } else { Exit::Difference })
 }
 
+/// Where the input is, and the output if that is elsewhere.
+fn clusters(settings: &Settings) -> impl Iterator<Item = &str> {
+    [&*settings.kafka.brokers, &*settings.forward.brokers].into_iter().filter(|brokers| !brokers.is_empty())
+}
+
 fn json(books: &Books, sides: &[(&str, Outcome)], is_equal: bool) -> String {
     let mut object = json!({ "schema": 1, "equal": is_equal, "input": books.ranges });
     for (name, outcome) in sides {
@@ -60,13 +74,16 @@ fn text(books: &Books, sides: &[(&str, Outcome)], is_equal: bool) -> String {
         text.push('\n');
     }
     for (name, outcome) in sides {
-        let Outcome { expected, found, lost, doubled, unexpected, outside, retold } = outcome;
+        let Outcome { expected, found, lost, doubled, copies, unexpected, outside, retold } = outcome;
         let name = name.replace('_', " ");
         let _ = writeln!(
             text,
             "{name}: {expected} expected, {found} found, {} lost, {} doubled, {} unexpected",
             lost.count, doubled.count, unexpected.count
         );
+        if *copies > 0 {
+            let _ = writeln!(text, "  {copies} copies more than one of each");
+        }
         if *outside > 0 {
             let _ = writeln!(text, "  {outside} of messages outside these offsets");
         }

@@ -1,5 +1,5 @@
 //! Reads the rules anew while the service runs: when they change, on SIGHUP, and on request over HTTP. Where keys and
-//! certificates of the consumer change, another consumer takes its place.
+//! certificates change, another consumer or producer takes the place of the one that read them.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-use crate::config::Settings;
+use crate::config::{Settings, kafka, producer};
 use crate::look::{Looks, Watch};
 use crate::service::Service;
 use crate::web::Reload;
@@ -31,17 +31,46 @@ pub struct Reloader {
 /// What is read anew when it changes.
 #[derive(Default)]
 struct Files {
-    /// `[rules] dir` as it was last read.
+    /// `[rules] dir` as it was last read, and the file of the key of pseudonyms.
     dir: Option<PathBuf>,
+    key: Option<PathBuf>,
     rules: Watch,
-    client: Watch,
+    consumer: Watch,
+    producer: Watch,
+}
+
+impl Files {
+    /// Takes their names from the configuration; whether others were named before.
+    fn name(&mut self, settings: &Settings) -> bool {
+        let key = settings.privacy.pseudonym_key.as_ref().map(|key| key.path.clone());
+        let names = (settings.rules.dir.clone(), key);
+        let is_new = (&self.dir, &self.key) != (&names.0, &names.1);
+        (self.dir, self.key) = names;
+        is_new
+    }
+
+    fn note_rules(&mut self, config: Option<&Path>) {
+        let looks = self.rule_looks(config);
+        self.rules.note(looks);
+    }
+
+    /// The configuration, the folder of rules and the files in it, the key of pseudonyms.
+    fn rule_looks(&self, config: Option<&Path>) -> Looks {
+        let listing = self.dir.as_ref().and_then(|dir| std::fs::read_dir(dir).ok()).into_iter().flatten();
+        let mut rules: Vec<PathBuf> = listing.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        rules.sort();
+        let named = [config, self.dir.as_deref(), self.key.as_deref()];
+        Looks::of(named.into_iter().flatten().map(Path::to_owned).chain(rules))
+    }
 }
 
 impl Reloader {
     pub fn new(path: Option<PathBuf>, settings: Settings, service: Arc<Service>) -> Self {
-        let mut files = Files { dir: settings.rules.dir.clone(), ..Files::default() };
-        files.rules.note(rule_looks(path.as_deref(), files.dir.as_deref()));
-        files.client.note(Looks::of(settings.client_files()));
+        let mut files = Files::default();
+        files.name(&settings);
+        files.note_rules(path.as_deref());
+        files.consumer.note(Looks::of(settings.consumer_files()));
+        files.producer.note(Looks::of(settings.producer_files()));
         Self { path, settings, service, files: Mutex::new(files) }
     }
 
@@ -52,37 +81,37 @@ impl Reloader {
     /// Takes up what has changed since the last time.
     pub fn look(&self) {
         let mut files = self.files();
-        let now = rule_looks(self.path.as_deref(), files.dir.as_deref());
+        let now = files.rule_looks(self.path.as_deref());
         if files.rules.is_due(now) {
             // The log has told what came of it.
             let _ = self.read(&mut files);
         }
-        let now = Looks::of(self.settings.client_files());
-        if files.client.is_due(now.clone()) {
-            files.client.note(now);
-            self.renew();
+        let now = Looks::of(self.settings.consumer_files());
+        if files.consumer.is_due(now.clone()) {
+            files.consumer.note(now);
+            match kafka::check(&self.settings) {
+                Ok(_) => self.service.renew_consumer(),
+                Err(problem) => error!("the consumer in place stays: {problem}"),
+            }
         }
-    }
-
-    /// Another consumer logs in with what the files hold now.
-    fn renew(&self) {
-        if let Err(problem) = crate::config::kafka::check(&self.settings) {
-            return error!("the consumer in place stays: {problem}");
-        }
-        self.service.renew();
-        if self.settings.produces() {
-            warn!("what [forward] and [dead_letters] log in with may have changed too; that needs a restart");
+        let now = Looks::of(self.settings.producer_files());
+        if files.producer.is_due(now.clone()) {
+            files.producer.note(now);
+            match producer::check(&self.settings) {
+                Ok(_) if self.settings.produces() => self.service.renew_producer(),
+                Ok(_) => {}
+                Err(problem) => error!("the producer in place stays: {problem}"),
+            }
         }
     }
 
     fn read(&self, files: &mut Files) -> Result<String, String> {
         // What changes while it is read is read again.
-        files.rules.note(rule_looks(self.path.as_deref(), files.dir.as_deref()));
+        files.note_rules(self.path.as_deref());
         let loaded = Settings::load(self.path.as_deref()).map_err(|error| format!("{error:#}"));
         let loaded = loaded.and_then(|settings| {
-            if files.dir != settings.rules.dir {
-                files.dir.clone_from(&settings.rules.dir);
-                files.rules.note(rule_looks(self.path.as_deref(), files.dir.as_deref()));
+            if files.name(&settings) {
+                files.note_rules(self.path.as_deref());
             }
             match settings.load_rules() {
                 Ok(catalogue) => Ok((catalogue, settings)),
@@ -113,14 +142,6 @@ impl Reload for Reloader {
     fn reload(&self) -> Result<String, String> {
         self.read(&mut self.files())
     }
-}
-
-/// The configuration, the folder of rules and the files in it.
-fn rule_looks(config: Option<&Path>, dir: Option<&Path>) -> Looks {
-    let listing = dir.and_then(|dir| std::fs::read_dir(dir).ok()).into_iter().flatten();
-    let mut rules: Vec<PathBuf> = listing.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    rules.sort();
-    Looks::of(config.into_iter().chain(dir).map(Path::to_owned).chain(rules))
 }
 
 /// The first problems, for the log.

@@ -4,15 +4,16 @@ use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::{Metadata, MetadataTopic};
+use rdkafka::producer::{BaseProducer, Producer};
 use regex_lite::Regex;
 
 use super::Settings;
 use super::client_log::{ClientLog, TroubleKind};
 use super::kafka::{client_config, plain};
 use super::oauth::OAuth;
-use super::producer::producer_config;
+use super::producer::{producer_config, too_long};
 use crate::catalogue::problem::did_you_mean;
 
 /// How long one question waits before the client's log is looked at.
@@ -56,7 +57,67 @@ pub fn check_connection(settings: &Settings) -> Result<Vec<String>, Vec<String>>
     if let Some(config) = producer {
         ask(config, settings.output_brokers(), settings.output_oauth(), &settings.output_topics());
     }
+    let is_connected = !found.is_empty();
+    if settings.is_transactional() && is_connected {
+        match begin_transactions(settings, limit) {
+            Ok(line) => found.push(line),
+            Err(line) => wrong.push(line),
+        }
+    }
     if wrong.is_empty() { Ok(found) } else { Err(wrong) }
+}
+
+/// Whether the brokers of input and output answer and take us; the error says which do not.
+pub fn reach(settings: &Settings) -> Result<(), String> {
+    let limit = settings.kafka.startup_timeout;
+    let reach = |config, brokers: &str, oauth: Option<&OAuth>| {
+        let answer = fetch(config, brokers, oauth, limit);
+        answer.map(drop).map_err(|reason| format!("cannot connect to {brokers}: {reason}"))
+    };
+    let mut config = client_config(settings);
+    // Only a question is asked: this client must be no member of the group.
+    config.remove("group.id").remove("group.instance.id");
+    reach(config, &settings.kafka.brokers, settings.kafka.oauth.as_ref())?;
+    if settings.forward.brokers.is_empty() {
+        return Ok(());
+    }
+    let Some(config) = producer_config(settings) else { return Ok(()) };
+    reach(config, settings.output_brokers(), settings.output_oauth())
+}
+
+/// Begins transactions under a name of its own, which disturbs nobody: brokers check what is asked for only then.
+fn begin_transactions(settings: &Settings, limit: Duration) -> Result<String, String> {
+    let id = settings.transactional_id_of("check");
+    let mut config = producer_config(settings).expect("transactions are of what is sent");
+    config.set("transactional.id", &id);
+    let log = ClientLog::new(settings.output_oauth());
+    let producer: BaseProducer<ClientLog> = config.create_with_context(log).map_err(in_words)?;
+    let began = Instant::now();
+    loop {
+        let error = match producer.init_transactions(QUESTION) {
+            Ok(()) => return Ok("transactions can begin".to_owned()),
+            Err(error) => error,
+        };
+        // Tokens are fetched here.
+        producer.poll(Duration::ZERO);
+        match &error {
+            KafkaError::Transaction(cause) if cause.code() == RDKafkaErrorCode::InvalidTransactionTimeout => {
+                return Err(too_long(settings.transaction_timeout()));
+            }
+            KafkaError::Transaction(cause) if cause.is_retriable() && began.elapsed() < limit => {}
+            KafkaError::Transaction(cause) => {
+                return Err(format!("cannot begin transactions as `{id}`: {}", plain(&cause.string())));
+            }
+            other => return Err(format!("cannot begin transactions as `{id}`: {other}")),
+        }
+    }
+}
+
+fn in_words(error: KafkaError) -> String {
+    match error {
+        KafkaError::ClientCreation(reason) => plain(&reason),
+        other => other.to_string(),
+    }
 }
 
 fn fetch(
@@ -67,11 +128,7 @@ fn fetch(
 ) -> Result<Metadata, String> {
     let log = ClientLog::new(oauth);
     // A producer's options serve a consumer that only asks: librdkafka warns of what it does not need, which nobody reads.
-    let consumer: BaseConsumer<ClientLog> =
-        config.create_with_context(log.clone()).map_err(|error| match error {
-            KafkaError::ClientCreation(reason) => plain(&reason),
-            other => other.to_string(),
-        })?;
+    let consumer: BaseConsumer<ClientLog> = config.create_with_context(log.clone()).map_err(in_words)?;
     let began = Instant::now();
     loop {
         let left = limit.saturating_sub(began.elapsed());
@@ -117,7 +174,7 @@ fn find_topic(topic: &str, metadata: &Metadata) -> Result<String, String> {
         return Err(format!("no topic `{topic}` that we may see{near}"));
     };
     if let Some(error) = found.error() {
-        let error = rdkafka::types::RDKafkaErrorCode::from(error);
+        let error = RDKafkaErrorCode::from(error);
         return Err(format!("cannot read the topic `{topic}`: {error}"));
     }
     match found.partitions().len() {
@@ -129,6 +186,7 @@ fn find_topic(topic: &str, metadata: &Metadata) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use rdkafka::mocking::MockCluster;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
     use super::*;
     use crate::config::Environment;
@@ -174,6 +232,35 @@ mod tests {
         assert_eq!(found.last().unwrap(), "topic `events`: 2 partitions");
         let wrong = check("evnts").unwrap_err();
         assert_eq!(wrong, ["no topic `evnts` that we may see; did you mean `events`?"]);
+    }
+
+    #[test]
+    fn transactions_that_the_brokers_do_not_allow_are_found() {
+        let cluster = MockCluster::new(1).unwrap();
+        for topic in ["signin", "events"] {
+            cluster.create_topic(topic, 1, 1).unwrap();
+        }
+        let brokers = cluster.bootstrap_servers();
+        let environment = [
+            ("AADSTREAM_KAFKA__BROKERS", &*brokers),
+            ("AADSTREAM_KAFKA__TOPICS", "signin"),
+            ("AADSTREAM_KAFKA__GROUP_ID", "g"),
+            ("AADSTREAM_FORWARD__TOPIC", "events"),
+            ("AADSTREAM_FORWARD__DELIVERY", "exactly_once"),
+        ];
+        let settings = Settings::load_with(None, &Environment::of(environment), true).unwrap();
+        assert_eq!(check_connection(&settings).unwrap().last().unwrap(), "transactions can begin");
+        let refuse = |error| cluster.request_errors(RDKafkaApiKey::InitProducerId, &[error]);
+        refuse(RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT);
+        let wrong = check_connection(&settings).unwrap_err();
+        assert_eq!(wrong.len(), 1, "{wrong:?}");
+        assert!(
+            wrong[0].starts_with("the brokers allow no transaction.timeout.ms of 60000: set"),
+            "{wrong:?}"
+        );
+        refuse(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+        let wrong = check_connection(&settings).unwrap_err();
+        assert!(wrong[0].starts_with("cannot begin transactions as `aadstream/g/check`: "), "{wrong:?}");
     }
 
     #[test]

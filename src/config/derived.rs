@@ -44,8 +44,17 @@ impl Settings {
     }
 
     /// The files that the consumer reads when it is built: passwords, keys, certificates.
-    pub fn client_files(&self) -> Vec<PathBuf> {
+    pub fn consumer_files(&self) -> Vec<PathBuf> {
         kafka::files(&self.kafka.options)
+    }
+
+    /// Those that the producer reads.
+    pub fn producer_files(&self) -> Vec<PathBuf> {
+        let mut files = kafka::files(&self.forward.options);
+        if self.forward.brokers.is_empty() {
+            files.extend(self.consumer_files());
+        }
+        files
     }
 
     /// Who may see the pages.

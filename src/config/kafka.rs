@@ -155,7 +155,7 @@ pub fn client_config(settings: &Settings) -> ClientConfig {
     config
 }
 
-fn canonical(option: &str) -> &str {
+pub(super) fn canonical(option: &str) -> &str {
     ALIASES.iter().find(|(alias, _)| *alias == option).map_or(option, |(_, name)| name)
 }
 

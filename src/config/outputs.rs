@@ -83,7 +83,20 @@ fn policy(value: Value) -> Result<Policy, String> {
     word(&POLICIES)(value)
 }
 
+/// An address as every spelling of it.
+fn address(broker: &str) -> String {
+    broker.split_once("://").map_or(broker, |(_, address)| address).to_ascii_lowercase()
+}
+
 impl Settings {
+    /// Brokers of `[forward]` of which one is a broker of `[kafka]` are no other cluster: an address belongs to one.
+    pub(super) fn join_clusters(&mut self) {
+        let input: Vec<String> = self.kafka.brokers.split(',').map(address).collect();
+        if self.forward.brokers.split(',').any(|broker| input.contains(&address(broker))) {
+            self.forward.brokers.clear();
+        }
+    }
+
     /// Outputs that cannot work.
     pub(super) fn find_output_problems(&self) -> Vec<(Origin, String)> {
         let mut problems = Vec::new();
@@ -144,6 +157,7 @@ impl Settings {
             .get("isolation.level")
             .is_some_and(|level| level.expose() == "read_uncommitted");
         let obstacles = [
+            (!self.produces(), "nothing is sent; set `topic` in [forward] or in [dead_letters]"),
             (
                 !self.forward.brokers.is_empty(),
                 "`forward.brokers` names another cluster, and a transaction spans events and offsets of one",
@@ -182,15 +196,23 @@ impl Settings {
         set.and_then(|value| value.parse().ok()).map_or(DEFAULT, Duration::from_millis)
     }
 
+    /// How long a letter is tried; in a transaction it fails, and takes that along, before the brokers give it up.
+    pub fn letter_timeout(&self) -> Option<Duration> {
+        self.is_transactional().then(|| self.transaction_timeout() / 2)
+    }
+
     /// The producer's name in its transactions. A static member has one that survives a restart, which ends at once what
     /// its predecessor left open. Others get a new one at each start: what keeps instances apart is not this name but the
     /// generation of the consumer group, which goes along with the offsets (KIP-447).
     pub fn transactional_id(&self) -> String {
-        let group = &self.kafka.group_id;
         match &self.kafka.group_instance_id {
-            Some(instance) => format!("aadstream/{group}/{instance}"),
-            None => format!("aadstream/{group}/{:016x}", RandomState::new().hash_one(group)),
+            Some(instance) => self.transactional_id_of(instance),
+            None => self.transactional_id_of(&format!("{:016x}", RandomState::new().hash_one("instance"))),
         }
+    }
+
+    pub(super) fn transactional_id_of(&self, instance: &str) -> String {
+        format!("aadstream/{}/{instance}", self.kafka.group_id)
     }
 
     /// Outputs that somebody set up and that get nothing.
@@ -309,7 +331,14 @@ mod tests {
         ];
         let [topic, delivery, group] = once;
         assert!(load(once).unwrap().is_transactional());
-        assert!(!load([delivery, group]).unwrap().is_transactional(), "nothing leaves");
+        for brokers in ["h:9092", "PLAINTEXT://H:9092", "other:9092,h:9092"] {
+            let same = load([topic, delivery, group, ("AADSTREAM_FORWARD__BROKERS", brokers)]).unwrap();
+            assert!(
+                same.is_transactional() && same.forward.brokers.is_empty(),
+                "{brokers} is the same cluster"
+            );
+        }
+        check_refused([delivery, group], "exactly_once: nothing is sent; set `topic` in [forward]");
         let check = |pair: (&str, &str), expected: &str| {
             let expected = format!(
                 "AADSTREAM_FORWARD__DELIVERY: cannot use `forward.delivery` exactly_once: {expected}"

@@ -1,13 +1,14 @@
 //! What librdkafka is told where it writes: the connection of the consumer or its own, our options, the operator's.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::BaseProducer;
 
 use super::client_log::ClientLog;
-use super::kafka::{client_config, log_level, plain};
+use super::kafka::{canonical, client_config, log_level, plain};
 use super::oauth::OAuth;
 use super::{Destination, OptionValue, Profile, Settings};
 
@@ -77,10 +78,19 @@ pub fn producer_config(settings: &Settings) -> Option<ClientConfig> {
         config.set(option, value);
     }
     for (option, value) in &settings.forward.options {
-        config.set(option, value.expose());
+        config.set(canonical(option), value.current());
     }
     config.set_log_level(log_level(settings));
     Some(config)
+}
+
+/// What to do about brokers that allow no transaction to be open for so long.
+pub fn too_long(timeout: Duration) -> String {
+    format!(
+        "the brokers allow no transaction.timeout.ms of {}: set a smaller one in [forward.options], or a larger \
+         transaction.max.timeout.ms on the brokers",
+        timeout.as_millis()
+    )
 }
 
 /// What aadstream sets by itself, or takes from the consumer.
@@ -105,9 +115,7 @@ pub(super) fn own_options(settings: &Settings) -> BTreeMap<String, String> {
     set("enable.idempotence", "true");
     // An outage may last; what is not delivered is not committed.
     set("message.timeout.ms", "0");
-    if settings.is_transactional() {
-        // A letter that is tried for longer than this fails, and takes its transaction along before the brokers do.
-        let patience = settings.transaction_timeout() / 2;
+    if let Some(patience) = settings.letter_timeout() {
         set("message.timeout.ms", &patience.as_millis().to_string());
         set("transaction.timeout.ms", &settings.transaction_timeout().as_millis().to_string());
     }
@@ -152,7 +160,7 @@ pub fn reader_config(settings: &Settings) -> ClientConfig {
     let mut config = ClientConfig::new();
     let mut options = own_options(settings);
     let given = settings.forward.options.iter();
-    options.extend(given.map(|(option, value)| (option.clone(), value.expose().to_owned())));
+    options.extend(given.map(|(option, value)| (canonical(option).to_owned(), value.expose().to_owned())));
     options.retain(|option, _| CONNECTION.iter().any(|start| option.starts_with(start)));
     for (option, value) in options {
         config.set(option, value);
@@ -164,13 +172,18 @@ pub fn reader_config(settings: &Settings) -> ClientConfig {
 
 /// Builds the producer without a broker to talk to, and gives what librdkafka warns of.
 pub fn check(settings: &Settings) -> Result<Vec<String>, String> {
+    for value in settings.forward.options.values() {
+        if let OptionValue::Secret(secret) = value {
+            secret.current()?;
+        }
+    }
     let Some(mut config) = producer_config(settings) else { return Ok(Vec::new()) };
     config.remove("bootstrap.servers").remove("debug");
     config.set_log_level(rdkafka::config::RDKafkaLogLevel::Warning);
     let log = ClientLog::default();
     match config.create_with_context::<ClientLog, BaseProducer<ClientLog>>(log.clone()) {
         Ok(producer) => {
-            producer.poll(std::time::Duration::ZERO);
+            producer.poll(Duration::ZERO);
             let mut warnings = log.warnings();
             // Taken away above, so that nobody connects.
             warnings.retain(|warning| !warning.contains("bootstrap.servers"));
@@ -243,6 +256,9 @@ mod tests {
         let other = ("AADSTREAM_FORWARD__BROKERS", "other:9092");
         assert_eq!(option("sasl.password", [profile, password, other]), None);
         assert_eq!(option("bootstrap.servers", [other]).unwrap(), "other:9092");
+        let mechanism = ("AADSTREAM_FORWARD__OPTIONS__SASL_MECHANISM", "SCRAM-SHA-512");
+        assert_eq!(option("sasl.mechanisms", [profile, password, mechanism]).unwrap(), "SCRAM-SHA-512");
+        assert_eq!(option("sasl.mechanism", [profile, password, mechanism]), None, "one option has one name");
         let own = ("AADSTREAM_FORWARD__OPTIONS__COMPRESSION_TYPE", "zstd");
         assert_eq!(option("compression.type", [own]).unwrap(), "zstd");
     }

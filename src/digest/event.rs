@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::App;
-use super::found::{self, Found, TimeSource};
+use super::found::{Found, TimeSource, is_id};
 use super::pseudonym::Pseudonyms;
 use super::time::{self, Millis};
 use crate::catalogue::Catalogue;
@@ -117,8 +117,8 @@ impl Facts {
     fn of(found: &Found<'_>, options: &EventOptions) -> Self {
         let fields = &found.fields;
         let own = |text: Option<&str>| text.map(cut).filter(|text| !text.is_empty());
-        let id = |text: Option<&str>| own(found::id(text));
-        let personal = |text: Option<&str>| if options.forward_ids { id(text) } else { None };
+        let id = |text: Option<&str>| text.filter(|text| is_id(text)).map(str::to_owned);
+        let private_id = |text: Option<&str>| if options.forward_ids { id(text) } else { None };
         let (request, refresh) = match found.kind {
             Kind::Refresh => (None, fields.request_id.as_deref().or(fields.id.as_deref())),
             _ => (fields.request_id.as_deref().or(fields.id.as_deref()), None),
@@ -134,8 +134,8 @@ impl Facts {
             workspace_id: id(fields.workspace_id.as_deref()),
             dataset_id: id(fields.dataset_id.as_deref()),
             refresh_id: id(refresh),
-            correlation_id: personal(fields.correlation_id.as_deref()),
-            request_id: personal(request),
+            correlation_id: private_id(fields.correlation_id.as_deref()),
+            request_id: private_id(request),
             principal: options.pseudonyms.as_ref().and_then(|pseudonyms| pseudonyms.of(found)),
         }
     }
@@ -261,17 +261,8 @@ impl Event {
             &mut short.runbook_url,
             &mut short.reference_url,
             &mut facts.error_name,
-            &mut facts.tenant_id,
-            &mut facts.app_id,
             &mut facts.app_name,
-            &mut facts.service_principal_id,
             &mut facts.resource,
-            &mut facts.credential_key_id,
-            &mut facts.workspace_id,
-            &mut facts.dataset_id,
-            &mut facts.refresh_id,
-            &mut facts.correlation_id,
-            &mut facts.request_id,
         ];
         let texts = optional.into_iter().flatten().chain(&mut short.fix).chain(&mut short.mentions);
         texts.chain([&mut short.title]).for_each(|text| shorten(text, SHORT_TEXT_BYTES));

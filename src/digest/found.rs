@@ -109,9 +109,13 @@ impl Found<'_> {
     }
 }
 
-/// An id as it may leave: what stands in its place with an `@` is somebody's address.
-pub fn id(text: Option<&str>) -> Option<&str> {
-    text.filter(|text| !text.contains('@'))
+/// Longer words are no ids; Entra's and Power BI's have 36 letters at most.
+const ID_BYTES: usize = 64;
+
+/// Whether this can be an id: one word of letters, digits, `-` and `_`. What stands in the place of one may name a person.
+pub fn is_id(text: &str) -> bool {
+    (1..=ID_BYTES).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
 /// Reads pieces with a catalogue at hand.

@@ -5,11 +5,14 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::code::Code;
 use crate::terms::{Audience, Category, Flow, Kind, LogCategory, Outcome, Reason, Severity};
 
-use super::found::{self, Found};
+use super::found::{Found, is_id};
 use super::time::{self, Millis};
 
 /// Distinct codes without a rule that are counted by number; further ones are counted as `unknown`.
 pub const UNKNOWN_CODES: usize = 10_000;
+
+/// Counted in place of what is no id.
+const INVALID: &str = "invalid";
 
 /// Everything that an event is counted by.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -153,15 +156,14 @@ impl Tally {
         if let (Some((millis, _)), Some(kafka_time)) = (found.time, kafka_time) {
             self.source_delays.push(kafka_time - millis);
         }
-        let (tenant, app_id) = (found::id(found.tenant_id()), found::id(found.fields.app_id.as_deref()));
+        let (tenant, app_id) = (found.tenant_id(), found.fields.app_id.as_deref());
         if tenant.is_none() && app_id.is_none() {
             return;
         }
-        let own = |id: Option<&str>| id.unwrap_or("unknown").to_owned();
-        let key =
-            AppKey { tenant: own(tenant), app_id: own(app_id), code: Some(code), flow: Some(found.flow) };
+        let key = AppKey { tenant: id(tenant), app_id: id(app_id), code: Some(code), flow: Some(found.flow) };
         let fields = &found.fields;
-        if let Some(name) = fields.app_name.as_deref().or(fields.service_principal_name.as_deref()) {
+        let name = fields.app_name.as_deref().or(fields.service_principal_name.as_deref());
+        if let Some(name) = name.filter(|_| key.app_id != INVALID) {
             self.app_names.entry((key.tenant.clone(), key.app_id.clone())).or_insert_with(|| name.to_owned());
         }
         *self.apps.entry(key).or_default() += 1;
@@ -275,9 +277,18 @@ fn add_all(ours: &mut [u64], theirs: &[u64]) {
 }
 
 fn dataset_of(found: &Found<'_>) -> Dataset {
-    let own =
-        |id: &Option<std::borrow::Cow<'_, str>>| found::id(id.as_deref()).unwrap_or("unknown").to_owned();
-    Dataset { workspace_id: own(&found.fields.workspace_id), dataset_id: own(&found.fields.dataset_id) }
+    let fields = &found.fields;
+    Dataset { workspace_id: id(fields.workspace_id.as_deref()), dataset_id: id(fields.dataset_id.as_deref()) }
+}
+
+/// An id as it is counted.
+fn id(id: Option<&str>) -> String {
+    match id.filter(|id| !id.is_empty()) {
+        None => "unknown",
+        Some(id) if is_id(id) => id,
+        Some(_) => INVALID,
+    }
+    .to_owned()
 }
 
 /// When a run ended, as its record says.

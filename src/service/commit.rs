@@ -59,7 +59,9 @@ pub fn note(context: &Context, result: KafkaResult<()>, offsets: &TopicPartition
         Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
         Err(error) => {
             context.metrics.commit_failure();
-            warn!(%error, "cannot commit offsets; will try again");
+            if let Some(suppressed) = context.commit_line.permit() {
+                warn!(%error, suppressed, "cannot commit offsets; will try again");
+            }
         }
     }
 }

@@ -50,6 +50,8 @@ pub struct Context {
     /// Another consumer has taken its place: whatever comes of this one moves nothing.
     is_retired: AtomicBool,
     outage: Rarely,
+    /// About commits that fail.
+    pub commit_line: Rarely,
 }
 
 impl Context {
@@ -70,6 +72,7 @@ impl Context {
             needs_repair: AtomicBool::new(false),
             is_retired: AtomicBool::new(false),
             outage: Rarely::new(OUTAGE_LINE),
+            commit_line: Rarely::new(OUTAGE_LINE),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Takes partitions up again at another offset.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaResult;
@@ -10,6 +11,10 @@ use tracing::{info, warn};
 use super::PollLoop;
 use super::progress::TopicPartition;
 use super::start::Beginning;
+use super::transaction::Committed;
+
+/// The brokers' answer is waited for so long; meanwhile nobody polls.
+const ANSWER: Duration = Duration::from_secs(2);
 
 impl PollLoop<'_, '_> {
     /// Takes partitions whose position is gone, or was never found, up again where they can be read.
@@ -41,13 +46,42 @@ impl PollLoop<'_, '_> {
         }
     }
 
-    /// Goes back to the committed offsets. Between two turns no batch is being filled.
-    pub fn rewind(&mut self) -> KafkaResult<()> {
+    /// Goes back to the committed offsets; false if the brokers have to tell them and do not yet. Between two turns no
+    /// batch is being filled.
+    pub fn rewind(&mut self, offsets: Committed) -> KafkaResult<bool> {
+        if offsets == Committed::Unknown
+            && let Err(error) = self.ask_committed()
+        {
+            if let Some(suppressed) = self.error_line.permit() {
+                warn!(%error, suppressed, "cannot learn which offsets are committed; will ask again");
+            }
+            return Ok(false);
+        }
         for (partition, committed) in self.service.progress.rewind() {
             // Where its beginning was never found the client asks for it, or reports that there is none.
             self.move_to(&partition, committed.map_or(Offset::Stored, Offset::Offset))?;
         }
         // What was paused stays so: the next turn makes room and looks who stands.
+        Ok(true)
+    }
+
+    /// Takes the word of the brokers for what is committed. They give it once no transaction is open that may change it.
+    fn ask_committed(&self) -> KafkaResult<()> {
+        let mut list = TopicPartitionList::new();
+        for ((topic, partition), _) in self.service.progress.positions() {
+            list.add_partition(&topic, partition);
+        }
+        if list.count() == 0 {
+            return Ok(());
+        }
+        let told = self.consumer.committed_offsets(list, ANSWER)?;
+        for element in told.elements() {
+            element.error()?;
+            // Where nothing was ever committed, it began where it began.
+            if let Offset::Offset(offset) = element.offset() {
+                self.service.progress.committed(&(element.topic().into(), element.partition()), offset);
+            }
+        }
         Ok(())
     }
 

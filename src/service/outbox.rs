@@ -5,43 +5,61 @@
 //! for now is sent again until it is delivered; one that can never be delivered becomes a dead letter, or halts its
 //! partition.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
-use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+use rdkafka::producer::BaseRecord;
 use tracing::{error, info, warn};
 
 use super::progress::{Parcel, Progress};
 use super::session::Current;
-use super::steady::renew_token;
 use super::teller::Teller;
 use super::transaction::Transaction;
-use crate::config::kafka::in_flight_limit_bytes;
-use crate::config::producer::producer_config;
+use crate::config::kafka::{in_flight_limit_bytes, plain};
 use crate::config::{Destination, Settings};
 use crate::log::Rarely;
 
 pub mod desk;
 mod file;
 pub mod letter;
+pub mod producers;
 
 pub use desk::Desk;
-use desk::{Post, Returned, Verdict, verdict};
+use desk::{Returned, Verdict, is_purged, verdict};
 use file::File;
 use letter::{Content, Letter, Paper};
+use producers::Producers;
 
 /// Letters that failed for now are sent again after this time, twice as long after every time in vain, and so long at
 /// most: each try of everything that is in flight costs a core tenths of a second.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 const AGAIN_AFTER_MAX: Duration = Duration::from_secs(8);
+/// A producer that failed for good is followed by another one, this long after the last one began.
+const REBUILD_EVERY: Duration = Duration::from_secs(10);
 /// How soon the clerk sees the end.
 const TICK: Duration = Duration::from_millis(100);
 /// One line a minute about the same trouble.
 const LINE_EVERY: Duration = Duration::from_secs(60);
+
+/// Why producers are built anew.
+pub enum Renewal {
+    /// A file that they read when they were built has changed.
+    Files,
+    /// They failed for good, and others may fare better.
+    Failed(String),
+}
+
+impl Renewal {
+    /// Its word in `aadstream_producer_rebuilds_total`.
+    fn as_str(&self) -> &'static str {
+        match self {
+            Self::Files => "files",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
 
 /// Sends letters and cares for those that come back.
 pub struct Outbox {
@@ -50,10 +68,7 @@ pub struct Outbox {
     transaction: Option<Arc<Transaction>>,
     /// Of everything in flight; letters wait beyond it.
     limit_bytes: u64,
-    producer: Option<ThreadedProducer<Post>>,
-    /// Sends each letter in a batch of its own, for those whose batch was too large. Made when first needed.
-    single: OnceLock<ThreadedProducer<Post>>,
-    config: ClientConfig,
+    producers: Option<Producers>,
     returned: Receiver<Returned>,
     file: Option<File>,
     line: Rarely,
@@ -70,27 +85,15 @@ impl Outbox {
             Some(Destination::File(path)) => Some(File::open(path)?),
             _ => None,
         };
-        let mut config = producer_config(settings);
-        if let (Some(config), Some(id)) = (&mut config, &desk.transactional_id) {
-            config.set("transactional.id", id);
-        }
-        if config.is_none() && file.is_none() {
+        let producers = Producers::open(settings, &desk)?;
+        if producers.is_none() && file.is_none() {
             return Ok(None);
         }
-        for (topic, what) in [(&desk.event_topic, "events"), (&desk.dead_topic, "dead letters")] {
-            if let Some(topic) = topic {
-                info!(topic, brokers = settings.output_brokers(), "sending {what}");
-            }
-        }
-        let create = |config: &ClientConfig| config.create_with_context(Post(Arc::clone(&desk)));
-        let producer = config.as_ref().map(create).transpose().context("cannot create the Kafka producer")?;
         Ok(Some(Self {
             limit_bytes: in_flight_limit_bytes(settings) as u64,
             returned: desk.returned(),
-            producer,
+            producers,
             transaction,
-            single: OnceLock::new(),
-            config: config.unwrap_or_default(),
             file,
             line: Rarely::new(LINE_EVERY),
             desk,
@@ -137,11 +140,12 @@ impl Outbox {
             Content::Dead { .. } => self.desk.dead_topic.as_deref(),
         };
         let topic = topic.expect("letters are made for a topic that is configured");
-        let producer = self.producer(letter.is_alone).expect("where there is a topic there is a producer");
+        let is_alone = letter.is_alone;
         let mut record = BaseRecord::with_opaque_to(topic, letter).headers(paper.headers);
         record.key = paper.key.as_deref();
         record.payload = paper.body.as_deref();
-        if let Err((error, record)) = producer.send(record) {
+        if let Some((error, record)) = self.producers().with(is_alone, |producer| producer.send(record).err())
+        {
             let own = |bytes: Option<&[u8]>| bytes.map(|bytes| bytes.to_vec().into());
             let paper = Paper {
                 key: own(record.key),
@@ -152,21 +156,9 @@ impl Outbox {
         }
     }
 
-    /// The producer of letters that go alone, or of the others.
-    pub fn producer(&self, is_alone: bool) -> Option<&ThreadedProducer<Post>> {
-        let producer = self.producer.as_ref()?;
-        if !is_alone {
-            return Some(producer);
-        }
-        Some(self.single.get_or_init(|| {
-            let mut config = self.config.clone();
-            config.set("batch.num.messages", "1");
-            if let Some(id) = config.get("transactional.id").map(|id| format!("{id}/alone")) {
-                config.set("transactional.id", id);
-            }
-            let made = config.create_with_context(Post(Arc::clone(&self.desk)));
-            made.expect("its like was made from the same options")
-        }))
+    /// Those that send.
+    pub fn producers(&self) -> &Producers {
+        self.producers.as_ref().expect("where there is a topic there is a producer")
     }
 
     /// The clerk: cares for letters until the service ends.
@@ -175,8 +167,11 @@ impl Outbox {
         let mut lines: Vec<Returned> = Vec::new();
         let mut again_at = Instant::now();
         let mut pause = AGAIN_AFTER;
+        let mut rebuilt_at = Instant::now();
         while !self.progress().is_closed() {
-            self.look_at_producers();
+            if self.producers.is_some() {
+                self.look_at_producers(&mut rebuilt_at);
+            }
             match self.returned.recv_timeout(TICK) {
                 Ok(first) => {
                     let more = self.returned.try_iter().take(1000);
@@ -205,22 +200,58 @@ impl Outbox {
         }
     }
 
-    /// A producer may fail for good without a letter to fail with it, and its token may be about to end.
-    fn look_at_producers(&self) {
-        let is_token_due = self.desk.is_token_due();
-        for producer in self.producer.iter().chain(self.single.get()) {
-            if let Some((code, reason)) = producer.client().fatal_error() {
-                self.desk.fail(&self.desk.why_failed(code, &reason));
-            }
-            if is_token_due {
-                renew_token(producer.client());
-            }
+    /// A producer may fail for good without a letter to fail with it, and what it logs in with may change. Between
+    /// transactions the teller sees to both. Its token may be about to end.
+    fn look_at_producers(&self, rebuilt_at: &mut Instant) {
+        let producers = self.producers();
+        if self.desk.is_token_due() {
+            producers.renew_tokens();
         }
+        if let Some(transaction) = &self.transaction {
+            if let Some((_, reason)) = producers.fatal(transaction.is_careful()) {
+                transaction.break_off(&plain(&reason));
+            }
+            return;
+        }
+        let fatal = [false, true].into_iter().find_map(|is_alone| producers.fatal(is_alone));
+        if let Some(why) = fatal.as_ref().and_then(|(code, reason)| self.desk.why_final(*code, reason, None))
+        {
+            return self.desk.fail(&why);
+        }
+        let is_failed = fatal.is_some() && rebuilt_at.elapsed() >= REBUILD_EVERY;
+        let renewal = if self.desk.take_renewal() {
+            Renewal::Files
+        } else if is_failed {
+            Renewal::Failed(fatal.map_or_else(String::new, |(_, reason)| plain(&reason)))
+        } else {
+            return;
+        };
+        *rebuilt_at = Instant::now();
+        if let Err(error) = self.rebuild(&renewal) {
+            warn!("{error:#}; will try again");
+            self.desk.renew();
+        }
+    }
+
+    /// Builds the producers anew. What they had not delivered comes back.
+    pub fn rebuild(&self, renewal: &Renewal) -> anyhow::Result<()> {
+        self.producers().replace()?;
+        self.desk.metrics.producer_rebuild(renewal.as_str());
+        match renewal {
+            Renewal::Files => info!("keys or certificates have changed; the producer is built anew"),
+            Renewal::Failed(reason) => warn!(reason, "the producer failed; it is built anew"),
+        }
+        Ok(())
     }
 
     /// What becomes of a letter that came back; gives it back if it is to be sent again later.
     fn judge(&self, mut returned: Returned) -> Option<Returned> {
         let error = returned.error.take().expect("only failed letters are judged");
+        if is_purged(&error) {
+            // Another producer has taken the place of the one that had it.
+            self.post(returned.letter, returned.paper);
+            return None;
+        }
         let (verdict, reason) = verdict(&error);
         self.desk.metrics.forward_failure(reason);
         if let Some(transaction) = &self.transaction {
@@ -245,11 +276,6 @@ impl Outbox {
                 }
                 Some(returned)
             }
-            Verdict::Fatal => {
-                self.fail(&error);
-                self.progress().release(returned.letter.bytes);
-                None
-            }
         }
     }
 
@@ -261,15 +287,8 @@ impl Outbox {
                 transaction.break_off(&format!("a letter was refused: {error}"));
             }
             Verdict::Later => transaction.break_off(&self.desk.trouble(letter, error)),
-            Verdict::Fatal => self.fail(error),
         }
         self.progress().release(letter.bytes);
-    }
-
-    /// A letter only says that its producer has failed; the producer knows why, and the first reason stays.
-    fn fail(&self, error: &KafkaError) {
-        self.look_at_producers();
-        self.desk.fail(&self.desk.why_fatal(error));
     }
 
     /// What becomes of a letter that was refused in earlier transactions: it goes alone, then as a dead letter, then as

@@ -200,8 +200,13 @@ impl Service {
     }
 
     /// Asks for another consumer, which reads its keys and certificates anew.
-    pub fn renew(&self) {
+    pub fn renew_consumer(&self) {
         self.watchdog.renew(Renewal::Files);
+    }
+
+    /// Asks for another producer, likewise.
+    pub fn renew_producer(&self) {
+        self.desk.renew();
     }
 
     /// Whether the poll loop has to make room for another consumer now.

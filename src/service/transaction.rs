@@ -37,6 +37,8 @@ struct State {
     /// Parcels that are being packed.
     inside: usize,
     letters: u64,
+    /// When the first parcel went in.
+    since: Option<Instant>,
     /// After an abort: fewer than [`LETTERS`].
     limit: Option<u64>,
     /// Each letter goes in a batch of its own: one of a larger batch was refused.
@@ -48,6 +50,8 @@ struct State {
     answered: u64,
     /// Whether the last end was a commit.
     is_committed: bool,
+    /// After an end that was none.
+    offsets: Committed,
     is_over: bool,
 }
 
@@ -75,6 +79,16 @@ enum Phase {
     Open,
     /// The poll loop has to go back to the committed offsets first.
     Aborted,
+}
+
+/// What is known of the offsets that are committed, after a transaction that failed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Committed {
+    /// They are those of the last one that did not fail.
+    #[default]
+    Known,
+    /// Perhaps this one was committed all the same; the brokers know.
+    Unknown,
 }
 
 /// Stands for a parcel that is being packed.
@@ -112,6 +126,7 @@ impl Transaction {
             return None;
         }
         state.inside += 1;
+        state.since.get_or_insert_with(Instant::now);
         Some(Pass { transaction: self, letters: 0 })
     }
 
@@ -141,9 +156,10 @@ impl Transaction {
         state.answered >= mine && state.is_committed
     }
 
-    /// Whether the poll loop has to go back to the committed offsets.
-    pub fn is_aborted(&self) -> bool {
-        self.lock().phase == Phase::Aborted
+    /// Whether the poll loop has to go back to the committed offsets, and what is known of them.
+    pub fn aborted_with(&self) -> Option<Committed> {
+        let state = self.lock();
+        (state.phase == Phase::Aborted).then_some(state.offsets)
     }
 
     /// The poll loop went back.
@@ -252,15 +268,21 @@ impl Transaction {
         self.answer(true, Phase::Closed);
     }
 
-    /// It was aborted.
-    pub fn aborted(&self) {
+    /// It was aborted, or its producer is gone.
+    pub fn aborted(&self, offsets: Committed) {
+        self.lock().offsets = offsets;
         self.answer(false, Phase::Aborted);
+    }
+
+    /// How long it has been open at the brokers, at most.
+    pub fn age(&self) -> Duration {
+        self.lock().since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     fn answer(&self, is_committed: bool, phase: Phase) {
         let mut state = self.lock();
         state.adapt(is_committed);
-        state.letters = 0;
+        (state.letters, state.since) = (0, None);
         state.answered = state.asked;
         (state.is_committed, state.phase) = (is_committed, phase);
         if !is_committed {
@@ -340,7 +362,7 @@ mod tests {
             if is_committed {
                 transaction.committed(&[]);
             } else {
-                transaction.aborted();
+                transaction.aborted(Committed::Known);
             }
             assert_eq!(asking.join().unwrap(), is_committed);
         }
@@ -352,8 +374,8 @@ mod tests {
         transaction.break_off("refused");
         assert!(transaction.wait_for_turn());
         assert_eq!((transaction.close(|| {}), transaction.broken()), (0, Some("refused".to_owned())));
-        transaction.aborted();
-        assert!(transaction.is_aborted());
+        transaction.aborted(Committed::Known);
+        assert_eq!(transaction.aborted_with(), Some(Committed::Known));
         assert_eq!(transaction.broken(), None);
         transaction.break_off("again");
         assert_eq!(transaction.broken(), None, "there is nothing to abort");
@@ -375,7 +397,7 @@ mod tests {
         fill(LETTERS - 1);
         assert!(!is_full());
         transaction.break_off("the brokers were too slow");
-        transaction.aborted();
+        transaction.aborted(Committed::Known);
         fill(LETTERS / 2 - 2);
         assert!(!is_full());
         transaction.enter().unwrap().letters = 1;
@@ -394,7 +416,7 @@ mod tests {
         assert!(!is_full(), "as many as before");
         // One whose letters never went in says nothing about how many are too many.
         transaction.committed(&[]);
-        transaction.aborted();
+        transaction.aborted(Committed::Known);
         assert_eq!(transaction.lock().limit, None);
     }
 
@@ -417,7 +439,7 @@ mod tests {
         let place = |offset| Place { partition: partition.clone(), offset, index: Some(0), is_event: true };
         transaction.refuse(place(4), false);
         transaction.refuse(place(9), true);
-        transaction.aborted();
+        transaction.aborted(Committed::Known);
         assert_eq!((transaction.refusals(&place(4)), transaction.refusals(&place(9))), (1, 2));
         assert!(transaction.has_refusals(std::slice::from_ref(&partition)));
         transaction.refuse(place(4), true);

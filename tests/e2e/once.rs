@@ -1,12 +1,15 @@
 //! Exactly once: whatever happens to a process, a reader of what is committed sees every event once.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use super::SHUTDOWN;
 use crate::forward::{FORWARDED, assert_all_once, expected, long_names};
 use crate::messages::failure;
+use crate::proxy::Proxy;
 use crate::support::{Broker, Config, Message, PATIENCE, Rig, Service, audit, sum, unique, wait_until};
 
+pub const REBUILDS: &str = "aadstream_producer_rebuilds_total";
 const LETTERS: &str = "aadstream_dead_letters_total";
 /// Many more letters than a producer delivers one by one within a second.
 const SLOW: usize = 10_000;
@@ -167,7 +170,14 @@ fn an_output_too_slow_for_its_transactions_gets_smaller_ones() {
     let service = Service::start(rig, &config);
     // Beside other tests it is slow indeed.
     broker.wait_committed_for(&input, &input, 3 * PATIENCE);
-    assert!(service.metrics().count("aadstream_commit_failures_total", &[]) > 0, "it was too slow");
+    let metrics = service.metrics();
+    assert!(metrics.count("aadstream_commit_failures_total", &[]) > 0, "it was too slow");
+    assert!(metrics.count("aadstream_forward_failures_total", &[("reason", "timed_out")]) > 0);
+    assert!(
+        !service.complaints_about("no acknowledgement came within 0.75 s").is_empty(),
+        "{}",
+        service.log()
+    );
     assert_all_once(&broker, &expected(&broker, &input, &[0]), &output);
 }
 
@@ -227,4 +237,89 @@ fn a_broker_that_restarts_and_a_topic_that_is_missing_double_nothing() {
     }
     broker.wait_committed(&input, &input);
     assert_all_once(&broker, &expected(&broker, &input, &[0]), &output);
+}
+
+/// Cuts the connection in the middle of a transaction, until the brokers have given it up.
+#[test]
+fn an_outage_longer_than_a_transaction_may_last_is_survived() {
+    let Some(rig) = Rig::get() else { return };
+    for prepare in [once, named] {
+        let (broker, input, output) = (rig.broker(), unique("onceoutage"), unique("events"));
+        broker.create_topic(&input, 2);
+        broker.create_topic(&output, 2);
+        let proxy = Proxy::start(&broker.plain);
+        let config = prepare(&broker, &input, &output).kafka("brokers", &proxy.addresses()).set(
+            "forward.options",
+            "transaction.timeout.ms",
+            "3000",
+        );
+        let stream = broker.trickle(&input, 20, failure(50_126));
+        let mut service = Service::start(rig, &config);
+        service.wait_count(FORWARDED, &[], 200);
+        wait_until("a transaction is cut off", PATIENCE, || {
+            proxy.shut();
+            let is_open = broker.hides_some(&output)?;
+            if !is_open {
+                proxy.open();
+            }
+            is_open.then_some(())
+        });
+        wait_until("the brokers give it up", PATIENCE, || (!broker.hides_some(&output)?).then_some(()));
+        proxy.open();
+        service.wait_count(REBUILDS, &[("reason", "failed")], 1);
+        assert!(!service.complaints_about("the producer failed; it is built anew").is_empty());
+        stream.stop();
+        broker.wait_committed(&input, &input);
+        assert_all_once(&broker, &expected(&broker, &input, &[0]), &output);
+        assert_eq!(service.terminate(SHUTDOWN).0.code(), Some(0));
+    }
+}
+
+#[test]
+fn a_timeout_that_the_brokers_do_not_allow_is_named() {
+    let Some(rig) = Rig::get() else { return };
+    let (broker, input, output) = (rig.broker(), unique("oncelong"), unique("events"));
+    broker.create_topic(&input, 1);
+    broker.create_topic(&output, 1);
+    let config = once(&broker, &input, &output).set("forward.options", "transaction.timeout.ms", "2000000");
+    let service = Service::spawn(rig, &config);
+    let log = service.log_file();
+    assert_eq!(service.wait_exit(PATIENCE).0.code(), Some(1));
+    let log = std::fs::read_to_string(log).unwrap();
+    let last = log.lines().last().unwrap_or_default();
+    assert!(last.contains("transaction.timeout.ms of 2000000") && !last.contains("start it again"), "{log}");
+}
+
+/// The brokers commit, their answer is lost, and the producer is fenced before it can ask again.
+#[test]
+fn a_commit_that_nobody_heard_of_is_not_repeated() {
+    const TIMEOUT: Duration = Duration::from_secs(3);
+    let Some(rig) = Rig::get() else { return };
+    let (broker, input, output) = (rig.broker(), unique("oncedoubt"), unique("events"));
+    broker.create_topic(&input, 2);
+    broker.create_topic(&output, 2);
+    let proxy = Proxy::start(&broker.plain);
+    let config = named(&broker, &input, &output).kafka("brokers", &proxy.addresses()).set(
+        "forward.options",
+        "transaction.timeout.ms",
+        &TIMEOUT.as_millis().to_string(),
+    );
+    let mut service = Service::start(rig, &config);
+    broker.produce(&input, std::iter::repeat_n(failure(50_126), 300));
+    broker.wait_committed(&input, &input);
+    proxy.silence_ends(0);
+    broker.produce(&input, std::iter::repeat_n(failure(50_126), 300));
+    broker.wait_committed(&input, &input);
+    let committed = Instant::now();
+    broker.take_over_transactions(&format!("aadstream/{input}/one"));
+    wait_until("a transaction could have been given up", PATIENCE, || {
+        (committed.elapsed() > TIMEOUT).then_some(())
+    });
+    proxy.shut();
+    proxy.open();
+    service.wait_count(REBUILDS, &[("reason", "failed")], 1);
+    broker.produce(&input, std::iter::repeat_n(failure(50_126), 300));
+    broker.wait_committed(&input, &input);
+    assert_all_once(&broker, &expected(&broker, &input, &[0]), &output);
+    service.wait_count(FORWARDED, &[], 900);
 }

@@ -18,8 +18,8 @@ pub struct Proxy {
 struct Shared {
     /// Each broker's own port and the proxy's for it.
     ports: Vec<(u16, u16)>,
-    /// Of each broker: how often it went silent as a whole, and to those who fetch.
-    silences: Vec<[u64; 2]>,
+    /// Of each broker: how often it went silent as a whole, to those who fetch, and to those who end a transaction.
+    silences: Vec<[u64; 3]>,
     /// Bytes that were swallowed.
     swallowed: u64,
     /// Nobody gets through any more.
@@ -36,7 +36,7 @@ impl Proxy {
         let addresses: Vec<SocketAddr> = doors.iter().map(|door| door.local_addr().unwrap()).collect();
         let shared = Shared {
             ports: brokers.iter().zip(&addresses).map(|(own, door)| (own.port(), door.port())).collect(),
-            silences: vec![[0; 2]; brokers.len()],
+            silences: vec![[0; 3]; brokers.len()],
             ..Shared::default()
         };
         let shared = Arc::new(Mutex::new(shared));
@@ -71,6 +71,11 @@ impl Proxy {
         self.shared.lock().unwrap().silences[broker][1] += 1;
     }
 
+    /// The same of connections on which somebody ends a transaction from now on: it ends, and nobody hears of it.
+    pub fn silence_ends(&self, broker: usize) {
+        self.shared.lock().unwrap().silences[broker][2] += 1;
+    }
+
     pub fn swallowed(&self) -> u64 {
         self.shared.lock().unwrap().swallowed
     }
@@ -99,12 +104,19 @@ fn carry(shared: &Arc<Mutex<Shared>>, number: usize, client: TcpStream, server: 
     let (mut from_client, mut to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
     let fetches = Arc::new(AtomicBool::new(false));
     let has_fetched = Arc::clone(&fetches);
+    let ends = Arc::new(AtomicBool::new(false));
+    let (has_ended, armed) = (Arc::clone(&ends), Arc::clone(shared));
     thread::spawn(move || {
         const FETCH: &[u8] = &[0, 1];
+        const END_TXN: &[u8] = &[0, 26];
         // Either end may hang up.
         while let Ok(request) = read_frame(&mut from_client) {
             if request[4..].starts_with(FETCH) {
                 has_fetched.store(true, Ordering::Relaxed);
+            }
+            let is_armed = || armed.lock().unwrap().silences[number][2] != began[2];
+            if request[4..].starts_with(END_TXN) && is_armed() {
+                has_ended.store(true, Ordering::Relaxed);
             }
             if to_server.write_all(&request).is_err() {
                 break;
@@ -118,8 +130,11 @@ fn carry(shared: &Arc<Mutex<Shared>>, number: usize, client: TcpStream, server: 
         while let Ok(mut answer) = read_frame(&mut server) {
             let ports = {
                 let mut shared = shared.lock().unwrap();
-                let [all, fetchers] = shared.silences[number];
-                if all != began[0] || fetches.load(Ordering::Relaxed) && fetchers != began[1] {
+                let [all, fetchers, _] = shared.silences[number];
+                let is_silent = all != began[0]
+                    || fetches.load(Ordering::Relaxed) && fetchers != began[1]
+                    || ends.load(Ordering::Relaxed);
+                if is_silent {
                     shared.swallowed += answer.len() as u64;
                     continue;
                 }

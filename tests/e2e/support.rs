@@ -387,12 +387,7 @@ impl Broker {
         config.set("enable.partition.eof", "true").set("isolation.level", "read_committed");
         let consumer: BaseConsumer = config.create().expect("a client");
         // The brokers end what a killed process left open, in their time; before that it hides what stands behind it.
-        let all: BaseConsumer =
-            self.client().set("isolation.level", "read_uncommitted").create().expect("a client");
-        for partition in Self::partitions(&consumer, topic) {
-            let end = |client: &BaseConsumer| client.fetch_watermarks(topic, partition, PATIENCE).ok();
-            wait_until("no transaction is open", PATIENCE, || (end(&consumer)? == end(&all)?).then_some(()));
-        }
+        wait_until("no transaction is open", PATIENCE, || (!self.hides_some(topic)?).then_some(()));
         let mut assignment = TopicPartitionList::new();
         for partition in Self::partitions(&consumer, topic) {
             assignment.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
@@ -415,6 +410,21 @@ impl Broker {
                 ),
             }
         }
+    }
+
+    /// Whether something in the topic stands in, or behind, a transaction that is open; `None` if the brokers do not say.
+    pub fn hides_some(&self, topic: &str) -> Option<bool> {
+        let reader = |level| -> BaseConsumer {
+            self.client().set("isolation.level", level).create().expect("a client")
+        };
+        let (committed, all) = (reader("read_committed"), reader("read_uncommitted"));
+        for partition in Self::partitions(&all, topic) {
+            let end = |client: &BaseConsumer| client.fetch_watermarks(topic, partition, PATIENCE).ok();
+            if end(&committed)? != end(&all)? {
+                return Some(true);
+            }
+        }
+        Some(false)
     }
 
     /// An event that nothing caused.

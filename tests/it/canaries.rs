@@ -124,7 +124,15 @@ fn steering() -> impl Iterator<Item = Value> {
         "operationName": "Copy - Failed", "start": "2026-11-20T03:10:00Z", "end": "2026-11-20T03:12:00Z",
         "properties": {"Error": {"errorCode": "2200", "failureType": "UserError", "message": "AADSTS7000215"}},
     });
+    // A name of an error that is none, and ids that are none.
+    let person = "c4nary@contoso.example";
     let names = [
+        json!({"category": "SignInLogs", "resultType": "50126", "tenantId": person, "properties": {
+            "appId": "C4nary Person", "servicePrincipalId": person, "servicePrincipalCredentialKeyId": person}}),
+        json!({"category": "SignInLogs", "resultType": "50126", "resourceId": "/tenants/c4nary@contoso.example/providers"}),
+        json!({"workspaceId": "C4nary's workspace", "datasetId": person, "refreshes": [{"refreshType": "Scheduled",
+            "requestId": person, "id": person, "status": "Failed",
+            "serviceExceptionJson": json!({"errorCode": "x", "errorDescription": "AADSTS50173"}).to_string()}]}),
         json!({"category": "SignInLogs", "resultType": "50126", "properties": {"error": {"code": "c4nary@contoso.example"}}}),
         json!({"refreshType": "Scheduled", "status": "Failed", "serviceExceptionJson": json!({"errorCode": "C4nary was here"}).to_string()}),
     ];

@@ -72,7 +72,7 @@ fn a_hangup_takes_rules_and_severities_anew() {
 }
 
 #[test]
-fn a_hangup_takes_the_key_of_pseudonyms_anew() {
+fn a_changed_key_of_pseudonyms_is_taken_up() {
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join("key");
     let person = || {
@@ -89,7 +89,6 @@ fn a_hangup_takes_the_key_of_pseudonyms_anew() {
     running.produce([person()]);
     running.wait_read(3);
     fs::write(&key, [2; 32]).unwrap();
-    running.signal("HUP");
     running.logged("rules read anew", 0);
     running.produce([person()]);
     running.wait_read(4);

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use rdkafka::Message;
@@ -18,6 +19,7 @@ use super::LINE_EVERY;
 use super::letter::{Content, Letter, Paper};
 use crate::config::client_log::{ClientLog, Trouble};
 use crate::config::kafka::plain;
+use crate::config::producer::too_long;
 use crate::config::{Destination, Settings};
 use crate::log::Rarely;
 use crate::metrics::Metrics;
@@ -31,14 +33,34 @@ pub struct Returned {
     pub error: Option<KafkaError>,
 }
 
+/// The producer's name in its transactions, and how long one of them may be open.
+pub struct Naming {
+    pub id: String,
+    /// Another process may be set up to use it too.
+    is_shared: bool,
+    timeout: Duration,
+}
+
+impl Naming {
+    fn of(settings: &Settings) -> Self {
+        Self {
+            id: settings.transactional_id(),
+            is_shared: settings.kafka.group_instance_id.is_some(),
+            timeout: settings.transaction_timeout(),
+        }
+    }
+}
+
 /// Shared by the workers, the producer's thread, the clerk and readiness.
 pub struct Desk {
     pub progress: Arc<Progress>,
     pub metrics: Arc<Metrics>,
     pub event_topic: Option<String>,
     pub dead_topic: Option<String>,
-    /// The producer's name in its transactions.
-    pub transactional_id: Option<String>,
+    /// How the producer is known in its transactions.
+    pub naming: Option<Naming>,
+    /// How long a letter is tried, where that has an end.
+    letter_timeout: Option<Duration>,
     client_log: ClientLog,
     has_connected: AtomicBool,
     /// What stands in the way of events, and of dead letters; gone when one arrives.
@@ -46,6 +68,8 @@ pub struct Desk {
     /// The producer cannot go on.
     failed: Mutex<Option<String>>,
     outage: Rarely,
+    /// A file that the producer read when it was built has changed.
+    renewal: AtomicBool,
     /// Holds no more than the bytes in flight.
     returned: (Sender<Returned>, Receiver<Returned>),
 }
@@ -63,12 +87,14 @@ impl Desk {
             metrics,
             event_topic,
             dead_topic,
-            transactional_id: settings.is_transactional().then(|| settings.transactional_id()),
+            naming: settings.is_transactional().then(|| Naming::of(settings)),
+            letter_timeout: settings.letter_timeout(),
             client_log: ClientLog::new(settings.output_oauth()),
             has_connected: AtomicBool::new(false),
             trouble: Default::default(),
             failed: Mutex::default(),
             outage: Rarely::new(LINE_EVERY),
+            renewal: AtomicBool::new(false),
             returned: unbounded(),
         }
     }
@@ -114,6 +140,14 @@ impl Desk {
             Some(RDKafkaErrorCode::InvalidTimestamp) => "its time is further from that of the broker than the topic \
                                                          allows (message.timestamp.after.max.ms); look at the clocks"
                 .to_owned(),
+            Some(RDKafkaErrorCode::MessageTimedOut) => match self.letter_timeout {
+                Some(waited) => format!(
+                    "no acknowledgement came within {} s; look whether the brokers that lead it and its replicas are slow or \
+                     away, or set a longer transaction.timeout.ms in [forward.options], of which this is half",
+                    waited.as_secs_f64()
+                ),
+                None => "no acknowledgement came in time".to_owned(),
+            },
             Some(code) => code.to_string(),
             None => error.to_string(),
         };
@@ -129,36 +163,51 @@ impl Desk {
     }
 
     pub fn fail(&self, reason: &str) {
-        let reason = format!("the Kafka producer failed for good: {reason}; start it again");
+        let reason = format!("the Kafka producer failed for good: {reason}");
         self.failed.lock().expect("no code panics while it holds this lock").get_or_insert(reason);
     }
 
-    /// A fatal error in words.
-    pub fn why_fatal(&self, error: &KafkaError) -> String {
-        match error {
-            KafkaError::Transaction(cause) => self.why_failed(cause.code(), &cause.string()),
-            _ => self.why_failed(
-                error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fatal),
-                &error.to_string(),
-            ),
+    /// Why a producer's fatal error ends the service, in words; `None` if another producer may fare better. `age` is that of
+    /// the transaction.
+    pub fn why_final(&self, code: RDKafkaErrorCode, reason: &str, age: Option<Duration>) -> Option<String> {
+        let naming = self.naming.as_ref();
+        match code {
+            RDKafkaErrorCode::Fenced
+            | RDKafkaErrorCode::ProducerFenced
+            | RDKafkaErrorCode::InvalidProducerEpoch => {
+                // Brokers that give a transaction up fence its producer too, and do not say why.
+                let naming = naming.filter(|naming| naming.is_shared && age < Some(naming.timeout))?;
+                Some(format!(
+                    "fenced: another process took over its transactions (`{}`); give each a [kafka] group_instance_id of \
+                     its own",
+                    naming.id
+                ))
+            }
+            RDKafkaErrorCode::InvalidTransactionTimeout => {
+                Some(too_long(naming.map(|naming| naming.timeout).unwrap_or_default()))
+            }
+            RDKafkaErrorCode::TransactionalIdAuthorizationFailed
+            | RDKafkaErrorCode::ClusterAuthorizationFailed
+            | RDKafkaErrorCode::UnsupportedFeature
+            | RDKafkaErrorCode::UnsupportedVersion => {
+                Some(format!("{}; allow it on the brokers, then start it again", plain(reason)))
+            }
+            _ => None,
         }
     }
 
-    /// The same of the client's own code and text.
-    pub fn why_failed(&self, code: RDKafkaErrorCode, reason: &str) -> String {
-        let is_fenced = matches!(
-            code,
-            RDKafkaErrorCode::Fenced
-                | RDKafkaErrorCode::ProducerFenced
-                | RDKafkaErrorCode::InvalidProducerEpoch
-        );
-        match &self.transactional_id {
-            Some(id) if is_fenced => format!(
-                "fenced: another process took over its transactions (`{id}`), or one of them was open for longer than \
-                 transaction.timeout.ms; what was not committed is read again"
-            ),
-            _ => plain(reason),
-        }
+    /// Asks for another producer, which reads its keys and certificates anew.
+    pub fn renew(&self) {
+        self.renewal.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_renewal_due(&self) -> bool {
+        self.renewal.load(Ordering::Relaxed)
+    }
+
+    /// What was asked for, once.
+    pub fn take_renewal(&self) -> bool {
+        self.renewal.swap(false, Ordering::Relaxed)
     }
 
     /// Why nothing can be sent any more.
@@ -191,8 +240,6 @@ pub enum Verdict {
     Later,
     /// Its topic will never take it.
     Never,
-    /// The producer cannot go on.
-    Fatal,
 }
 
 /// What an error means, and its word in `aadstream_forward_failures_total`.
@@ -203,7 +250,7 @@ pub fn verdict(error: &KafkaError) -> (Verdict, &'static str) {
         }
         // A compacted topic wants keys.
         Some(RDKafkaErrorCode::InvalidRecord) => (Verdict::Never, "refused"),
-        Some(RDKafkaErrorCode::Fatal | RDKafkaErrorCode::Fenced) => (Verdict::Fatal, "fatal"),
+        Some(RDKafkaErrorCode::Fatal | RDKafkaErrorCode::Fenced) => (Verdict::Later, "fatal"),
         Some(
             RDKafkaErrorCode::UnknownTopic
             | RDKafkaErrorCode::UnknownTopicOrPartition
@@ -214,6 +261,9 @@ pub fn verdict(error: &KafkaError) -> (Verdict, &'static str) {
             | RDKafkaErrorCode::ClusterAuthorizationFailed
             | RDKafkaErrorCode::Authentication,
         ) => (Verdict::Later, "not_authorized"),
+        Some(RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::RequestTimedOut) => {
+            (Verdict::Later, "timed_out")
+        }
         Some(RDKafkaErrorCode::QueueFull) => (Verdict::Later, "queue_full"),
         _ => (Verdict::Later, "other"),
     }
@@ -229,8 +279,10 @@ impl ProducerContext for Post {
         let desk = &self.0;
         match result {
             Ok(_) => desk.delivered(&letter),
-            // The service ends; what was on its way comes again after the next start.
-            Err((error, _)) if is_purged(error) => desk.progress.release(letter.bytes),
+            // The service or the transaction ends; what was on its way comes again.
+            Err((error, _)) if is_purged(error) && (desk.naming.is_some() || desk.progress.is_closed()) => {
+                desk.progress.release(letter.bytes);
+            }
             Err((error, message)) => {
                 let paper = Paper {
                     key: message.key().map(|key| key.to_vec().into()),
@@ -243,7 +295,8 @@ impl ProducerContext for Post {
     }
 }
 
-fn is_purged(error: &KafkaError) -> bool {
+/// Whether its producer gave the letter back because another one follows, or none.
+pub fn is_purged(error: &KafkaError) -> bool {
     matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight))
 }
 
@@ -296,5 +349,50 @@ impl Desk {
             let cause = self.client_log.reason().unwrap_or_else(|| reason.to_owned());
             warn!(cause, suppressed, "events wait for Kafka");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::Catalogue;
+    use crate::config::Environment;
+    use crate::metrics::MetricsOptions;
+
+    fn desk<const N: usize>(pairs: [(&str, &str); N]) -> Desk {
+        let mut environment = vec![
+            ("AADSTREAM_KAFKA__BROKERS", "h:9092"),
+            ("AADSTREAM_KAFKA__TOPICS", "signin"),
+            ("AADSTREAM_KAFKA__GROUP_ID", "g"),
+            ("AADSTREAM_FORWARD__TOPIC", "events"),
+            ("AADSTREAM_FORWARD__DELIVERY", "exactly_once"),
+        ];
+        environment.extend(pairs);
+        let settings = Settings::load_with(None, &Environment::of(environment), true).unwrap();
+        let metrics = Metrics::new(&Catalogue::embedded(), MetricsOptions::default());
+        Desk::new(&settings, Arc::default(), Arc::new(metrics))
+    }
+
+    #[test]
+    fn only_a_producer_that_another_process_fenced_does_not_come_back() {
+        const FENCED: RDKafkaErrorCode = RDKafkaErrorCode::Fenced;
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        let named = desk([("AADSTREAM_KAFKA__GROUP_INSTANCE_ID", "one")]);
+        let why = named.why_final(FENCED, "fenced", seconds(59)).unwrap();
+        assert!(why.contains("another process took over its transactions (`aadstream/g/one`)"), "{why}");
+        assert_eq!(named.why_final(FENCED, "fenced", seconds(60)), None, "the brokers gave it up");
+        assert_eq!(desk([]).why_final(FENCED, "fenced", seconds(0)), None, "nobody else has its name");
+        assert_eq!(named.why_final(RDKafkaErrorCode::InvalidTransactionalState, "", seconds(0)), None);
+    }
+
+    #[test]
+    fn what_the_brokers_do_not_allow_says_what_to_set() {
+        let limit = ("AADSTREAM_FORWARD__OPTIONS__TRANSACTION_TIMEOUT_MS", "2000000");
+        let why = desk([limit]).why_final(RDKafkaErrorCode::InvalidTransactionTimeout, "", None).unwrap();
+        assert!(
+            why.contains("transaction.timeout.ms of 2000000") && why.contains("[forward.options]"),
+            "{why}"
+        );
+        assert!(why.contains("transaction.max.timeout.ms") && !why.contains("start it again"), "{why}");
     }
 }
