@@ -137,7 +137,7 @@ impl Scanner {
     }
 
     /// Finds the codes that a sign-in spells; the names of other products' errors do not occur there. `hints` are the
-    /// places to look at, as [`triples`] gives them; a place may come twice.
+    /// places to look at, as [`triples`] gives them; a place may come twice, and some may lie behind the end.
     pub fn scan_sign_in(bytes: &[u8], hints: impl Iterator<Item = usize> + Clone, mentions: &mut Mentions) {
         let mut from = 0;
         let mut has_code = false;
@@ -162,7 +162,10 @@ impl Scanner {
                 }
                 from = at + 1;
                 let start = at.checked_sub("error_".len());
-                if start.is_some_and(|start| bytes[start..].starts_with(ERROR_CODES)) {
+                let is_key = start
+                    .and_then(|start| bytes.get(start..))
+                    .is_some_and(|rest| rest.starts_with(ERROR_CODES));
+                if is_key {
                     error_codes(&bytes[at + "codes".len()..], mentions);
                 }
             }
@@ -526,6 +529,15 @@ mod tests {
             Scanner::scan_sign_in(&bytes, triples(&bytes), &mut mentions);
             assert_eq!((mentions.codes.len(), mentions.malformed), (0, 0), "{id}");
         }
+    }
+
+    #[test]
+    fn hints_behind_the_end_are_passed_over() {
+        let record = br#"{"error":"AADSTS50126","error_codes":[50034]}, {"error_codes":[50053]}"#;
+        let (first, _) = record.split_at(record.iter().position(|byte| *byte == b'}').unwrap() + 1);
+        let mut mentions = Mentions::default();
+        Scanner::scan_sign_in(first, triples(record), &mut mentions);
+        assert_eq!(mentions.codes, [Code::Aadsts(50_126), Code::Aadsts(50_034)]);
     }
 
     #[test]

@@ -139,7 +139,8 @@ fn tokens_open_the_way_and_are_renewed() {
         short.log_file().display()
     );
 
-    // Without tokens it is cut off, says so once, and waits; with them it goes on.
+    // Without tokens it is cut off, says so once, and waits; with them it goes on, once a certificate is valid again.
+    clock.set(0);
     drop(issuer);
     wait_until("it misses its tokens", PATIENCE, || {
         (!short.complaints_about("no token from http://127.0.0.1:").is_empty()).then_some(())
