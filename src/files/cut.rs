@@ -25,9 +25,12 @@ fn is_safe(block: &[u8], at: usize, starts_as_text: bool) -> bool {
             let before = last_before(block, at);
             !matches!(before, None | Some(b',' | b':' | b'[' | b'{')) && !is_stray(block, at + 1)
         }
-        b'}' | b'[' | b']' | b'"' | b',' => false,
-        // What a bracket at the end of a line opens, only what follows can tell.
-        _ => starts_as_text && skip_blank(block, at + 1) == at + 1 && last_before(block, at) != Some(b'['),
+        b'}' | b'[' | b']' | b'"' | b',' | b':' => false,
+        // What a mark at the end of a line opens or goes on with, only what follows can tell.
+        _ => {
+            let is_apart = || !matches!(last_before(block, at), Some(b'[' | b'{' | b',' | b':'));
+            starts_as_text && skip_blank(block, at + 1) == at + 1 && is_apart()
+        }
     }
 }
 
@@ -65,5 +68,7 @@ mod tests {
         check("text\n\u{feff}\"k\":1}", None);
         check("text\nmore\n[\n\nmore", Some("text\n"));
         check("\0\n[\n\nmore", None);
+        check("text\n{\"a\"\n:1,\"b\":[1,\n2],\"c\":\ntrue}", Some("text\n"));
+        check("Error:\nmore\nof it,\nlast", Some("Error:\nmore\n"));
     }
 }
